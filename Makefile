@@ -1,0 +1,66 @@
+# The user's doors. Variables reach the shell as its own variables, so that spaces and quotes in paths stay harmless.
+
+PYTHON ?= python3.11
+export PYTHON DATASET DATA_ROOT DETECTOR FRAMES SPLIT WORKERS ARGS
+
+RUN := .venv/bin/python -m
+PIPELINE := $(RUN) pipelines run
+# --set for each variable that was given; ARGS is passed on as it is.
+ROOT_OPTION = $${DATA_ROOT:+--set "root=$$DATA_ROOT"}
+WORKERS_OPTION = $${WORKERS:+--set "workers=$$WORKERS"}
+EXTRACT_OPTIONS = $(ROOT_OPTION) $${DETECTOR:+--set "detector=$$DETECTOR"} $${FRAMES:+--set "frames=$$FRAMES"} \
+	$${SPLIT:+--set "split=$$SPLIT"} $(WORKERS_OPTION) $$ARGS
+
+.DEFAULT_GOAL := help
+.PHONY: help setup smoke test lint lock clean extract need-dataset pretrain eval-msrvtt shapes-detector fixture
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+##@ Start here
+setup: ## makes .venv with everything in it (PYTHON=/path/to/python3.11); quick when nothing changed
+	@install/setup.sh
+
+smoke: setup ## the whole journey on ten small videos, from annotations to an HTML report
+	@$(PIPELINE) smoke $$ARGS
+
+test: setup ## the tests (ARGS=... goes to pytest)
+	@$(RUN) pytest $$ARGS
+
+##@ Run on your data
+extract: need-dataset setup ## DATASET=name DATA_ROOT=folder [DETECTOR= FRAMES= SPLIT= WORKERS= ARGS=]: videos to region shards
+	@$(PIPELINE) extract --set "dataset=$$DATASET" $(EXTRACT_OPTIONS)
+
+need-dataset:
+	@if [ -z "$$DATASET" ]; then \
+		echo "make extract: say which data set, for example: make extract DATASET=msrvtt DATA_ROOT=/data/msrvtt" >&2; \
+		exit 2; fi
+
+pretrain: setup ## [WORKERS= ARGS=]: pre-training on region shards
+	@$(PIPELINE) pretrain $(WORKERS_OPTION) $$ARGS
+
+eval-msrvtt: setup ## DATA_ROOT=folder [WORKERS= ARGS=]: text-to-video retrieval on MSR-VTT
+	@$(PIPELINE) eval-msrvtt $(ROOT_OPTION) $(WORKERS_OPTION) $$ARGS
+
+##@ Work on the code
+lint: setup ## ruff: lint and format, without changing a file
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+lock: setup ## remakes the hash-pinned locks from setup.cfg and install/bootstrap.in (ARGS=--upgrade)
+	@set -e; compile() { .venv/bin/uv pip compile --quiet --python .venv/bin/python --universal --python-version 3.11 \
+		--no-build-isolation --generate-hashes --no-header "$$@" $$ARGS; }; \
+	compile install/bootstrap.in --output-file install/bootstrap.txt; \
+	compile setup.cfg --extra dev --constraint install/bootstrap.in --output-file install/requirements.txt
+
+shapes-detector: setup ## trains the small detector that the repository carries
+	@$(RUN) extract train-shapes-detector $$ARGS
+
+fixture: setup ## remakes the ten videos and annotations of tests/fixtures
+	@$(RUN) data_specs make-shapes --videos 10 --seed 0 --layout msrvtt --out tests/fixtures/msrvtt $$ARGS
+
+clean: ## removes caches and build leftovers; runs, shards, data and .venv stay
+	@find . -path ./.venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+	@rm -rf .pytest_cache .ruff_cache .hypothesis build dist regionvlp.egg-info

@@ -1,0 +1,1 @@
+"""What the data is: data set specifications, annotations, manifests, regions and shards."""

@@ -1,0 +1,45 @@
+"""Why an item gave no sample: a closed list of reasons, and the record of one failure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from data_specs.configuration import Settings
+
+DETAIL_LENGTH = 300
+
+
+class Reason(StrEnum):
+    """Reasons an item gives no sample."""
+
+    MISSING = "missing"
+    EMPTY = "empty"
+    NOT_MEDIA = "not_media"
+    NO_VIDEO_STREAM = "no_video_stream"
+    DECODE_ERROR = "decode_error"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    TIMEOUT = "timeout"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    KILLED_WORKER = "killed_worker"
+    NO_REGIONS = "no_regions"
+
+
+class Failure(Settings):
+    """One planned item that gave no sample, with a one-line detail."""
+
+    id: str
+    reason: Reason
+    detail: str
+
+
+class MediaError(Exception):
+    """A media file cannot be used; carries the reason and a one-line detail without paths of this machine."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = " ".join(detail.split())[:DETAIL_LENGTH]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

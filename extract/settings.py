@@ -1,0 +1,82 @@
+"""Everything one extraction depends on, and the provenance that it leaves in every shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from data_specs.configuration import Settings, build, override
+from data_specs.manifest import Manifest
+from data_specs.media import Limits, tool_version
+from data_specs.regions import BOX_CONVENTION
+from data_specs.shards import Provenance, file_sha256
+from extract.presets import DetectorSettings, find_weights, read_preset
+from extract.sampling import SEGMENT_MIDDLES
+
+_NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes", "batch")
+
+
+class MediaLimits(Settings):
+    """Bounds of one ffmpeg call on one media file; see ``data_specs.media.Limits``."""
+
+    wall_s: float = Field(default=60.0, gt=0)
+    cpu_s: int = Field(default=120, ge=1)
+    memory_bytes: int = Field(default=4 << 30, ge=1 << 26)
+    output_bytes: int = Field(default=1 << 30, ge=1 << 16)
+    pixels: int = Field(default=64 << 20, ge=1)
+
+    def limits(self) -> Limits:
+        return Limits(**self.model_dump())
+
+
+class ExtractionSettings(Settings):
+    """One extraction.
+
+    frames: a clip. regions: kept a frame. threads: of torch, a worker; float sums depend on it. decode_ahead: clips
+    that are decoded while the detector is busy; it bounds memory.
+    """
+
+    root: Path
+    out: Path
+    detector: DetectorSettings
+    frames: int = Field(default=8, ge=1, le=4096)
+    regions: int = Field(default=30, ge=1, le=1024)
+    device: str = "cpu"
+    threads: int = Field(default=1, ge=1)
+    decode_ahead: int = Field(default=2, ge=1)
+    limits: MediaLimits = Field(default_factory=MediaLimits)
+
+
+def make_settings(detector: str, assignments: tuple[str, ...], **options: object) -> ExtractionSettings:
+    """Settings from a detector's name and ``--set`` assignments; ``detector.key=value`` reaches into the preset.
+
+    Raises:
+        InputError: an unknown detector or key.
+    """
+    tree = {"detector": read_preset(detector), **options}
+    return build(ExtractionSettings, override(tree, assignments), f"detector {detector}")
+
+
+def provenance(settings: ExtractionSettings, manifest: Manifest, manifest_path: Path) -> Provenance:
+    """What the features of this extraction depend on.
+
+    Raises:
+        InputError: the detector's weights are absent.
+    """
+    kept: dict[str, Any] = settings.detector.model_dump(mode="json", exclude=set(_NOT_IN_PROVENANCE))
+    kept |= {"device": settings.device.split(":")[0], "threads": settings.threads}
+    return Provenance(
+        dataset=f"{manifest.info.dataset}/{manifest.info.protocol}".rstrip("/"),
+        manifest_sha256=file_sha256(manifest_path),
+        detector=settings.detector.name,
+        weights_sha256=file_sha256(find_weights(settings.detector)),
+        detector_settings=kept,
+        box_convention=BOX_CONVENTION,
+        sampling=SEGMENT_MIDDLES,
+        frames=settings.frames,
+        regions=settings.regions,
+        feature_dim=settings.detector.feature_dim,
+        ffmpeg=tool_version("ffmpeg"),
+    )

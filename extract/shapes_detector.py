@@ -1,0 +1,149 @@
+"""Makes the embedded detector: trains it on scenes of ``shapes`` and measures its recall on unseen ones.
+
+A frame is drawn, compressed as a JPEG of random quality (clips are compressed too) and never seen twice.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import EventStorage
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import Progress, TextColumn
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.ops import box_iou
+
+from data_specs import atomic
+from data_specs.regions import corners_from_boxes
+from data_specs.shapes.render import FrameTruth, render_frame
+from data_specs.shapes.scene import CLASS_NAMES, DURATION_S, make_scene
+from extract.detector import Detector, build_config
+from extract.presets import PRESETS, DetectorSettings, load_preset
+
+_HIDDEN = 0.5  # an object less visible than this is not counted as missed
+_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Recall:
+    """objects: how many were looked for. found: share with the right shape and colour at IoU 0.5 among the regions.
+
+    confident: share also scored 0.5 or more.
+    """
+
+    objects: int
+    found: float
+    confident: float
+
+
+def make_detector(out: Path | None, *, steps: int, batch: int, lr: float, seed: int, scenes: int) -> Recall:
+    """Trains, saves ``shapes.safetensors`` and ``shapes.recall.json`` to ``out`` and returns the recall."""
+    out = out or PRESETS
+    settings = load_preset("shapes")
+    with Progress(*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}")) as progress:
+        task = progress.add_task("train", total=steps, loss=float("nan"))
+        model = train(settings, steps, batch, lr, seed, lambda step, loss: progress.update(task, advance=1, loss=loss))
+    path = (out / settings.weights).absolute()
+    save_weights(model, path)
+    detector = Detector(settings.model_copy(update={"weights": str(path), "sha256": ""}))
+    recall = measure_recall(detector, scenes, seed)
+    made = {"steps": steps, "batch": batch, "lr": lr, "seed": seed, "scenes": scenes}
+    text = json.dumps({"sha256": detector.weights_sha256, "made_with": made, "recall": asdict(recall)}, indent=1)
+    atomic.write_text(out / "shapes.recall.json", text + "\n")
+    return recall
+
+
+def train(
+    settings: DetectorSettings, steps: int, batch: int, lr: float, seed: int, report: Callable[[int, float], None]
+) -> nn.Module:
+    """Trains from random weights for ``steps`` steps of ``batch`` frames; ``report`` gets step and loss."""
+    torch.manual_seed(seed)
+    config = build_config(settings, "cpu")
+    model = build_model(config).train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
+    warm_up = max(steps // 20, 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-3)
+    )
+    frames = training_frames(seed)
+    with EventStorage():
+        for step in range(steps):
+            losses = model([next(frames) for _ in range(batch)])
+            loss = torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"step {step}: the loss is {loss.item()}; try a lower --lr than {lr}")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            report(step, loss.item())
+    return model.eval()
+
+
+def training_frames(seed: int) -> Iterator[dict]:
+    """Endless inputs of a detectron2 model in training, each a fresh scene of the train split at a random moment."""
+    rng = np.random.default_rng(seed)
+    index = 0
+    while True:
+        truth = render_frame(make_scene(seed, "train", index), float(rng.uniform(0, DURATION_S)))
+        index += 1
+        image = as_jpeg(truth.image, int(rng.integers(35, 96)))
+        instances = Instances(image.shape[:2])
+        shown = truth.visible >= 0.25
+        instances.gt_boxes = Boxes(torch.from_numpy(truth.boxes[shown]))
+        instances.gt_classes = torch.from_numpy(truth.labels[shown]).long()
+        yield {"image": torch.from_numpy(image).permute(2, 0, 1).contiguous(), "instances": instances}
+
+
+def as_jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """The frame as it looks after JPEG compression."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.array(Image.open(buffer))
+
+
+def measure_recall(detector: Detector, scenes: int, seed: int, split: str = "test", regions: int = 30) -> Recall:
+    """Recall on one frame each of ``scenes`` scenes that training never draws."""
+    rng = np.random.default_rng(seed)
+    objects = found = confident = 0
+    for index in range(scenes):
+        truth = render_frame(make_scene(seed, split, index), float(rng.uniform(0, DURATION_S)))
+        hits = matches(detector, as_jpeg(truth.image, 80), truth, regions)
+        objects += len(hits)
+        found += sum(score > 0 for score in hits)
+        confident += sum(score >= 0.5 for score in hits)
+    return Recall(objects, found / objects, confident / objects)
+
+
+def matches(detector: Detector, image: NDArray[np.uint8], truth: FrameTruth, regions: int) -> list[float]:
+    """For each object that can be seen: the best score of a region of its class that overlaps it, 0 if none does."""
+    size = image.shape[:2]
+    regions_found = detector.detect(image[None], regions)
+    corners = torch.from_numpy(corners_from_boxes(regions_found.boxes[0], size))
+    overlap = box_iou(torch.from_numpy(truth.boxes), corners).numpy()
+    right = (overlap >= _IOU) & (truth.labels[:, None] == regions_found.labels[0][None, :])
+    best = np.where(right, regions_found.scores[0][None, :], 0.0).max(axis=1)
+    return [float(score) for score, visible in zip(best, truth.visible, strict=True) if visible >= _HIDDEN]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Writes the weights in half precision (the file is committed) as safetensors, atomically."""
+    state = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    with atomic.replacing(path) as temporary:
+        save_file(state, temporary, metadata={"classes": ",".join(CLASS_NAMES)})

@@ -1,0 +1,1 @@
+"""Whole runs, one YAML file each, and the small runner that ties the stages together."""

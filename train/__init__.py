@@ -1,0 +1,1 @@
+"""How regions and words meet: the contrastive video-language model (stage 2)."""

@@ -1,0 +1,61 @@
+"""Stage 2 from the command line: ``python -m train run CONFIG.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from data_specs.configuration import load
+from train.config import TrainConfig
+
+EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Trains a video-language model on region shards (stage 2)."""
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Changes one key, e.g. optimiser.lr=1e-4."
+)
+@click.option("--resume", is_flag=True, help="Goes on with the run in the folder `out`, exactly where it was saved.")
+def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
+    """Trains as CONFIG, a YAML file, says.
+
+    The file names the shards (data.shards, folders made by `python -m extract run`), the run folder (out) and a model
+    preset (model.preset: tiny, small or base); everything else has a default, and the resolved whole is written to
+    config.yaml in the run folder. That folder also gets metrics.jsonl (a line a step), TensorBoard events,
+    checkpoints/ and, at the end, model/ for `python -m evaluate`.
+
+    \b
+    A small CONFIG:
+      out: runs/first
+      model: {preset: tiny, feature_dim: 2048}
+      data: {shards: [shards/msrvtt], splits: [train], frames: 4, batch_size: 32}
+      epochs: 10
+
+    Ctrl-C finishes the step, saves and stops; --resume goes on. Exit codes: 0 done, 1 done but samples could not be
+    read (listed) or training diverged, 2 wrong input or configuration, 130 interrupted.
+    """
+    settings = load(TrainConfig, config, assignments)
+    from transformers.utils import logging  # torch and transformers take seconds: --help and a typo should not
+
+    from train.trainer import train
+
+    logging.disable_progress_bar()
+    outcome = train(settings, resume)
+    for line in outcome.corrupt:
+        click.echo(f"could not be read: {line}", err=True)
+    if outcome.model is None:
+        raise SystemExit(EXIT_INTERRUPTED)
+    click.echo(f"{outcome.steps} steps done; model: {outcome.model}")
+    if outcome.corrupt:
+        raise SystemExit(EXIT_INCOMPLETE)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m train")

@@ -1,0 +1,98 @@
+"""Batches of videos and sentences as tensors.
+
+Letters: B videos, C sentences, F frames, R regions a frame, V feature width, K box width, L word tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_specs.errors import InputError
+from data_specs.regions import Regions
+
+
+@dataclass(frozen=True, eq=False)
+class RegionBatch:
+    """Regions of B videos.
+
+    features_BFRV: float32 [B, F, R, V]. boxes_BFRK: float32 [B, F, R, K], fractions of the frame, K = 7 or 6.
+    mask_BFR: bool [B, F, R], true where a region exists.
+    """
+
+    features_BFRV: Tensor
+    boxes_BFRK: Tensor
+    mask_BFR: Tensor
+
+    def to(self, device: torch.device | str) -> RegionBatch:
+        """The batch on another device."""
+        return RegionBatch(
+            self.features_BFRV.to(device, non_blocking=True),
+            self.boxes_BFRK.to(device, non_blocking=True),
+            self.mask_BFR.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TextBatch:
+    """C sentences, padded to the longest: [CLS] first, then word pieces and [SEP].
+
+    input_ids_CL: int64 [C, 1+L]. attention_mask_CL: bool [C, 1+L], false where padded.
+    """
+
+    input_ids_CL: Tensor
+    attention_mask_CL: Tensor
+
+    def to(self, device: torch.device | str) -> TextBatch:
+        """The batch on another device."""
+        return TextBatch(
+            self.input_ids_CL.to(device, non_blocking=True), self.attention_mask_CL.to(device, non_blocking=True)
+        )
+
+
+def select_frames(stored: int, frames: int, rng: np.random.Generator | None) -> NDArray[np.int64]:
+    """Which of the ``stored`` frames to take, in order: one of each of ``frames`` equal segments.
+
+    Without ``rng`` the middle of each segment (the earlier one of two), else a random one. With fewer stored frames
+    than asked for, each is taken once: the caller masks what is missing.
+    """
+    if stored <= frames:
+        return np.arange(stored)
+    borders = np.arange(frames + 1) * stored // frames
+    if rng is None:
+        return (borders[:-1] + borders[1:] - 1) // 2
+    return rng.integers(borders[:-1], borders[1:])
+
+
+def collate_regions(
+    clips: Sequence[Regions], frames: int, regions: int, box_dim: int, rng: np.random.Generator | None = None
+) -> RegionBatch:
+    """Stacks clips into one batch of ``frames`` (F) frames and ``regions`` (R) regions a frame.
+
+    Of a clip's stored frames ``select_frames`` chooses; of a frame's regions the first R, the most confident, stay.
+    Frames and regions that a clip does not have are zero and masked. Boxes keep their first ``box_dim`` columns.
+
+    Raises:
+        InputError: no clip, or clips of different feature widths.
+    """
+    if not clips:
+        raise InputError("a batch needs at least one clip")
+    widths = {clip.features.shape[2] for clip in clips}
+    if len(widths) > 1:
+        raise InputError(f"clips of one batch have features of different widths: {sorted(widths)}")
+    shape = (len(clips), frames, regions)
+    features = np.zeros((*shape, widths.pop()), np.float32)
+    boxes = np.zeros((*shape, box_dim), np.float32)
+    mask = np.zeros(shape, np.bool_)
+    for row, clip in enumerate(clips):
+        chosen = select_frames(clip.features.shape[0], frames, rng)
+        f, r = len(chosen), min(regions, clip.features.shape[1])
+        features[row, :f, :r] = clip.features[chosen, :r]
+        boxes[row, :f, :r] = clip.boxes[chosen, :r, :box_dim]
+        mask[row, :f, :r] = clip.mask[chosen, :r]
+    return RegionBatch(torch.from_numpy(features), torch.from_numpy(boxes), torch.from_numpy(mask))

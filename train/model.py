@@ -1,0 +1,186 @@
+"""The two-sided model: videos and sentences into one space.
+
+Letters: B videos, C sentences, N regions a video, L words a sentence, E joint width. Source: arXiv 2203.07720.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+
+from data_specs import atomic
+from data_specs.configuration import build
+from data_specs.errors import InputError
+from train.batch import RegionBatch, TextBatch
+from train.config import LossConfig, ModelConfig
+from train.text_encoder import TextEncoder, load_backbone
+from train.tokenizer import CaptionTokenizer
+from train.video_encoder import VideoEncoder
+from train.vit_weights import load_vit
+
+FORMAT_VERSION = 1
+MODEL_TYPE = "regionvlp"
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class VideoEmbedding:
+    """L2-normalised float32 ``cls_BE [B, E]`` and ``regions_BNE [B, N, E]``; ``mask_BN`` bool, true at real regions."""
+
+    cls_BE: Tensor
+    regions_BNE: Tensor
+    mask_BN: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TextEmbedding:
+    """L2-normalised float32: ``cls_CE [C, E]``, ``words_CLE [C, L, E]`` and ``mask_CL`` bool, true at real words.
+
+    Column l of the words is position l + 1 of the ``TextBatch``; [SEP] and padding are masked.
+    """
+
+    cls_CE: Tensor
+    words_CLE: Tensor
+    mask_CL: Tensor
+
+
+class RegionTextModel(nn.Module):
+    """Video encoder, text encoder and tokenizer.
+
+    ``loss`` is the objective it was made for; its sharpness is part of how a video and a sentence are compared.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone: PreTrainedModel,
+        tokenizer: CaptionTokenizer,
+        loss: LossConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.loss = loss or LossConfig()
+        self.tokenizer = tokenizer
+        self.video_encoder = VideoEncoder(config)
+        self.text_encoder = TextEncoder(backbone, config.joint_dim)
+        self.register_buffer("_special_ids", torch.tensor(tokenizer.special_ids), persistent=False)
+
+    @classmethod
+    def create(cls, config: ModelConfig, loss: LossConfig | None = None) -> RegionTextModel:
+        """A model to train: text encoder and, where given, transformer from pretrained weights, the rest random.
+
+        Raises:
+            InputError: pretrained weights cannot be had or do not fit.
+        """
+        backbone, tokenizer = load_backbone(config.text_encoder)
+        model = cls(config, backbone, CaptionTokenizer(tokenizer, config.max_words), loss)
+        if config.vit_weights is not None:
+            load_vit(model.video_encoder, config.vit_weights)
+        return model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.video_encoder.cls_token.device
+
+    def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
+        """Embeds B videos; masked regions are zero. For errors see ``VideoEncoder.forward``."""
+        vectors_BSE = F.normalize(self.video_encoder(batch).float(), dim=-1)
+        mask_BN = batch.mask_BFR.flatten(1)
+        return VideoEmbedding(vectors_BSE[:, 0], vectors_BSE[:, 1:] * mask_BN[..., None], mask_BN)
+
+    def encode_text(self, batch: TextBatch) -> TextEmbedding:
+        """Embeds C sentences; positions that are no words are zero."""
+        vectors = F.normalize(self.text_encoder(batch).float(), dim=-1)
+        is_word = batch.attention_mask_CL & ~torch.isin(batch.input_ids_CL, self._special_ids)
+        mask_CL = is_word[:, 1:]
+        return TextEmbedding(vectors[:, 0], vectors[:, 1:] * mask_CL[..., None], mask_CL)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes ``config.json``, ``model.safetensors`` and the tokenizer's files; ``config.json`` last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save(folder)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        atomic.write_bytes(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
+        described = {
+            "model_type": MODEL_TYPE,
+            "format_version": FORMAT_VERSION,
+            "model": self.config.model_dump(mode="json"),
+            "loss": self.loss.model_dump(mode="json"),
+            "text_config": self.text_encoder.backbone.config.to_dict(),
+        }
+        atomic.write_text(folder / CONFIG_NAME, json.dumps(described, indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: str | torch.device = "cpu") -> RegionTextModel:
+        """Reads what ``save_pretrained`` wrote, ready to embed (``eval`` mode). Nothing is fetched.
+
+        Raises:
+            InputError: this is not a model folder; names the file and the way out.
+        """
+        folder = Path(folder)
+        described = _read_description(folder)
+        source = str(folder / CONFIG_NAME)
+        config = build(ModelConfig, described["model"], source)
+        try:
+            text_config = AutoConfig.for_model(**described["text_config"])
+            backbone = AutoModel.from_config(text_config)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{source}: text_config describes no text encoder: {error}") from None
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), config=text_config, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: the tokenizer's files are missing or broken: {error}") from None
+        model = cls(
+            config,
+            backbone,
+            CaptionTokenizer(tokenizer, config.max_words),
+            build(LossConfig, described["loss"], source),
+        )
+        _load_weights(model, folder / WEIGHTS_NAME)
+        return model.to(device).eval()
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_NAME
+    way_out = "give the model/ folder of a finished run (python -m train run CONFIG.yaml writes it)"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file, so {folder} is not a model; {way_out}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}; {way_out}") from None
+    if not isinstance(described, dict) or described.get("model_type") != MODEL_TYPE:
+        raise InputError(f"{path}: not a {MODEL_TYPE} model; {way_out}")
+    if described.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: format version {described.get('format_version')!r}, this program reads {FORMAT_VERSION}"
+        )
+    missing = [name for name in ("model", "loss", "text_config") if not isinstance(described.get(name), dict)]
+    if missing:
+        raise InputError(f"{path}: key {missing[0]!r} is missing; {way_out}")
+    return described
+
+
+def _load_weights(model: nn.Module, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; the model folder is not whole, copy or write it again") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a safetensors file: {error}; copy or write the model folder again") from None
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: weights of another architecture than {CONFIG_NAME} says: {detail}") from None

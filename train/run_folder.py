@@ -1,0 +1,70 @@
+"""The run folder: its configuration, its checkpoints' place, and the finished model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from data_specs import atomic
+from data_specs.configuration import dump, load
+from data_specs.errors import InputError
+from train.config import TrainConfig
+from train.model import RegionTextModel
+
+CONFIG_NAME, CHECKPOINTS, MODEL = "config.yaml", "checkpoints", "model"
+# What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
+_FIXED = ("model", "data", "loss", "optimiser", "precision", "seed")
+_MAY_MOVE = {"data": {"shards", "max_corrupt"}}
+
+
+def open_run(config: TrainConfig, resume: bool) -> None:
+    """Makes the run folder and writes ``config.yaml``, or checks that the run in it is the one to go on with.
+
+    Raises:
+        InputError: a run stands there and ``resume`` is false, or it was started with other settings.
+    """
+    path = config.out / CONFIG_NAME
+    if path.exists():
+        if not resume:
+            raise InputError(
+                f"{config.out}: a run stands here already; go on with it with --resume, remove the folder,"
+                " or choose another with --set out=FOLDER"
+            )
+        changed = _differences(load(TrainConfig, path), config)
+        if changed:
+            raise InputError(
+                f"{path}: this run was started with other settings, so it cannot go on exactly: {'; '.join(changed)};"
+                " take these back, or start a new run with --set out=FOLDER"
+            )
+    elif config.out.is_dir() and any(config.out.iterdir()):
+        raise InputError(f"{config.out}: holds files but no run; choose an empty or new folder with --set out=FOLDER")
+    config.out.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, dump(config))
+
+
+def write_model(model: RegionTextModel, run: Path) -> Path:
+    """Writes ``model/`` whole or not at all; returns the folder."""
+    temporary, target = run / f".{MODEL}{atomic.TEMPORARY_SUFFIX}", run / MODEL
+    for leftover in (temporary, target):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+    model.save_pretrained(temporary)
+    os.replace(temporary, target)
+    return target
+
+
+def _differences(before: TrainConfig, now: TrainConfig) -> list[str]:
+    found = []
+    for section in _FIXED:
+        left_out = _MAY_MOVE.get(section, set())
+        a, b = (_flat(section, config.model_dump(mode="json")[section], left_out) for config in (before, now))
+        found += [f"{name} was {a.get(name)!r}, is {b.get(name)!r}" for name in a | b if a.get(name) != b.get(name)]
+    return found
+
+
+def _flat(name: str, value: Any, left_out: set[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {f"{name}.{key}": entry for key, entry in value.items() if key not in left_out}

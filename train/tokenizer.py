@@ -1,0 +1,53 @@
+"""Sentences to word pieces.
+
+Letters: C sentences, L word tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from train.batch import TextBatch
+
+
+class CaptionTokenizer:
+    """A Hugging Face tokenizer that cuts a sentence at ``max_words`` word pieces and pads to the batch's longest."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_words: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_words = max_words
+        self._max_length = max_words + tokenizer.num_special_tokens_to_add()
+
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids that are no words: [CLS], [SEP], padding and their like. [UNK] stands for a word."""
+        found = ("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+        ids = (getattr(self.tokenizer, name, None) for name in found)
+        return sorted({i for i in ids if i is not None})
+
+    def __call__(self, sentences: Sequence[str]) -> TextBatch:
+        """Word pieces of C sentences, int64 [C, 1+L], [CLS] at position 0.
+
+        Raises:
+            ValueError: there is no sentence.
+        """
+        if not sentences:
+            raise ValueError("no sentence to tokenize")
+        found = self.tokenizer(list(sentences), padding="longest", truncation=True, max_length=self._max_length)
+        return TextBatch(torch.tensor(found["input_ids"]), torch.tensor(found["attention_mask"], dtype=torch.bool))
+
+    def words(self, sentences: Sequence[str]) -> list[list[str]]:
+        """Each sentence's word pieces as text; entry l belongs to position l + 1 of the ``TextBatch``."""
+        if not sentences:
+            return []
+        special = set(self.special_ids)
+        found = self.tokenizer(list(sentences), truncation=True, max_length=self._max_length)["input_ids"]
+        return [self.tokenizer.convert_ids_to_tokens([i for i in ids if i not in special]) for ids in found]
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer's files into ``folder``, in the Hugging Face layout."""
+        self.tokenizer.save_pretrained(str(folder))
