@@ -59,7 +59,7 @@ shapes-detector: setup ## trains the small detector that the repository carries
 	@$(RUN) extract train-shapes-detector $$ARGS
 
 fixture: setup ## remakes the ten videos and annotations of tests/fixtures
-	@$(RUN) data_specs make-shapes --videos 10 --seed 0 --layout msrvtt --out tests/fixtures/msrvtt $$ARGS
+	@$(RUN) data_specs make-shapes --videos 10 --seed 0 --layout msrvtt --out tests/fixtures/msrvtt10 $$ARGS
 
 clean: ## removes caches and build leftovers; runs, shards, data and .venv stay
 	@find . -path ./.venv -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -158,12 +158,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file: {error}") from None
-    described = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    if described.get("version") != MANIFEST_VERSION:
-        raise InputError(
-            f"{path}: manifest version {described.get('version')!r}, this program reads {MANIFEST_VERSION};"
-            " build it again with: python -m data_specs build"
-        )
+    described = _described(table, path)
     if not table.schema.remove_metadata().equals(SCHEMA):
         missing = sorted(set(SCHEMA.names) - set(table.schema.names))
         wrong = [n for n in SCHEMA.names if n in table.schema.names and table.schema.field(n) != SCHEMA.field(n)]
@@ -173,6 +168,22 @@ def read_manifest(path: Path) -> Manifest:
         described["dataset"], described["protocol"], described["spec_version"], dict(described["sources"])
     )
     return Manifest(table, info)
+
+
+def _described(table: pa.Table, path: Path) -> dict[str, Any]:
+    """What the file's metadata say; of another version or none, it is refused."""
+    try:
+        described = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+        version = described.get("version")
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError):
+        described, version = {}, "unreadable"
+    whole = {"dataset", "protocol", "spec_version", "sources"} <= set(described)
+    if version != MANIFEST_VERSION or not whole or not isinstance(described["sources"], dict):
+        raise InputError(
+            f"{path}: not a manifest of version {MANIFEST_VERSION} (its version: {version!r});"
+            " build it again with: python -m data_specs build"
+        )
+    return described
 
 
 def _check(table: pa.Table, source: str) -> None:

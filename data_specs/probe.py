@@ -92,6 +92,8 @@ def _unreadable(completed: Completed) -> MediaError:
         return MediaError(Reason.DECODE_ERROR, f"ffprobe died of signal {-completed.returncode}; {_tail(stderr)}")
     if "not on whitelist" in stderr or "not in whitelist" in stderr:
         return MediaError(Reason.UNSUPPORTED_FORMAT, _tail(stderr))
+    if "max pixel count" in stderr:
+        return MediaError(Reason.TOO_LARGE, _tail(stderr))
     if "moov atom not found" in stderr or "End of file" in stderr:
         return MediaError(Reason.TRUNCATED, _tail(stderr))
     return MediaError(Reason.NOT_MEDIA, _tail(stderr) or "no known container")

@@ -199,7 +199,7 @@ def build_index(folder: Path, committed_records: Iterable[CommitRecord]) -> Shar
                 f" {provenance_difference(first.provenance, record.provenance)}"
             )
     index = ShardIndex(
-        name=folder.name,
+        name=first.provenance.dataset,
         num_samples=sum(r.num_samples for r in found),
         num_regions=sum(r.num_regions for r in found),
         num_failures=sum(len(r.failures) for r in found),

@@ -119,5 +119,5 @@ def refusal(plan: RetrievalPlan, absent: Collection[str], listed: Path) -> Missi
     """The one line that names how many are missing, the list, and the two ways out."""
     return MissingItemsError(
         f"{len(absent)} of {len(plan.items)} videos of {plan.name} are missing from the shards, listed in {listed};"
-        " extract them (python -m extract retry), or go on without them: --allow-missing"
+        " extract them (python -m extract run), or go on without them: --allow-missing"
     )

@@ -113,13 +113,14 @@ def verify(folder: Path, threads: int) -> None:
 @main.command()
 @click.argument("folder", type=FOLDER, metavar="SHARDS")
 @click.option("--manifest", type=FILE, required=True)
+@click.option("--split", help="Only this split; default: all.")
 @click.option("--json", "as_json", type=FILE, help="Also write everything to this JSON file.")
-def coverage(folder: Path, manifest: Path, as_json: Path | None) -> None:
+def coverage(folder: Path, manifest: Path, split: str | None, as_json: Path | None) -> None:
     """What of a manifest is in the shards, and why the rest is not. Exit code 1 unless all of it is."""
     from extract.coverage import measure_coverage
 
     try:
-        found = measure_coverage(folder, shards.records(folder), read_manifest(manifest))
+        found = measure_coverage(folder, shards.records(folder), read_manifest(manifest), split)
     except ShardError as error:
         raise click.ClickException(str(error)) from None
     table = Table("split", "expected", "extracted", "failed", "not tried", "reasons", title=str(folder))

@@ -59,22 +59,35 @@ class Coverage:
         }
 
 
-def measure_coverage(folder: Path, records: Iterable[CommitRecord], manifest: Manifest) -> Coverage:
-    """Compares a folder of shards with a manifest; the ids are read from the tars, not taken on trust."""
+def measure_coverage(
+    folder: Path, records: Iterable[CommitRecord], manifest: Manifest, split: str | None = None
+) -> Coverage:
+    """Compares a folder of shards with a manifest; the ids are read from the tars, not taken on trust.
+
+    split: only this one; None: all.
+
+    Raises:
+        InputError: the manifest has no such split.
+        ShardError: a tar is cut or absent.
+    """
+    if split is not None:
+        manifest.rows_of(split)
     split_of = dict(zip(manifest.table["id"].to_pylist(), manifest.table["split"].to_pylist(), strict=True))
     splits = {name: SplitCoverage(expected=count) for name, count in sorted(manifest.counts().items())}
+    if split is not None:
+        splits = {split: splits[split]}
     failures: list[Failure] = []
     foreign: list[str] = []
     for record in records:
         for identifier in iterate_keys(folder / record.shard):
-            if identifier in split_of:
-                splits[split_of[identifier]].extracted += 1
-            else:
+            if identifier not in split_of:
                 foreign.append(identifier)
+            elif split_of[identifier] in splits:
+                splits[split_of[identifier]].extracted += 1
         for failure in record.failures:
-            failures.append(failure)
-            if failure.id in split_of:
-                splits[split_of[failure.id]].reasons[failure.reason.value] += 1
-            else:
+            if failure.id not in split_of:
                 foreign.append(failure.id)
+            elif split_of[failure.id] in splits:
+                failures.append(failure)
+                splits[split_of[failure.id]].reasons[failure.reason.value] += 1
     return Coverage(splits, tuple(failures), tuple(foreign))

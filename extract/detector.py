@@ -6,6 +6,7 @@ Letters: F frames, N proposals of a frame, C classes without background, R regio
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import detectron2
@@ -25,6 +26,9 @@ from data_specs.regions import BOX_DIM, Regions, boxes_from_corners
 from data_specs.shards import file_sha256
 from extract.presets import DetectorSettings, find_weights
 from extract.selection import select_regions
+
+# detectron2 0.6 calls torch.meshgrid in a way that is still right and that newer torch warns of at every start.
+warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release", category=UserWarning)
 
 _MAY_BE_UNUSED = ("pixel_mean", "pixel_std", "anchor_generator.cell_anchors")
 

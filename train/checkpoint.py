@@ -22,6 +22,7 @@ from data_specs.shards import file_sha256
 
 FORMAT_VERSION = 1
 MODEL, OPTIMISER, RANDOM, TRAINER = "model.safetensors", "optimiser.pt", "random.safetensors", "trainer.json"
+FILES = (MODEL, OPTIMISER, RANDOM, TRAINER)
 RECORD = "commit.json"
 _FOLDER = re.compile(r"step-\d{8,}")
 
@@ -97,7 +98,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     atomic.write_bytes(target / OPTIMISER, optimiser.getvalue())
     atomic.write_bytes(target / RANDOM, save(checkpoint.random.tensors))
     atomic.write_text(target / TRAINER, json.dumps(described))
-    hashes = {name: file_sha256(target / name) for name in (MODEL, OPTIMISER, RANDOM, TRAINER)}
+    hashes = {name: file_sha256(target / name) for name in FILES}
     record = {"format_version": FORMAT_VERSION, "step": checkpoint.position.step, "sha256": hashes}
     atomic.write_text(target / RECORD, json.dumps(record, indent=1) + "\n")
     for old in _committed(folder)[:-keep]:
@@ -108,11 +109,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint; one that is not committed, or whose files are not those of its record, is passed
     over for the one before."""
-    for candidate in reversed(_committed(folder)):
-        hashes = json.loads((candidate / RECORD).read_text())["sha256"]
-        if all((candidate / name).is_file() and file_sha256(candidate / name) == hashes[name] for name in hashes):
-            return candidate
-    return None
+    return next((candidate for candidate in reversed(_committed(folder)) if _is_whole(candidate)), None)
 
 
 def read(folder: Path) -> Checkpoint:
@@ -138,6 +135,14 @@ def read(folder: Path) -> Checkpoint:
         scaler=states["scaler"],
         random=RandomStates(load_file(folder / RANDOM), described["python"], described["numpy"]),
     )
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        hashes = json.loads((checkpoint / RECORD).read_text())["sha256"]
+        return all(file_sha256(checkpoint / name) == hashes[name] for name in FILES)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _committed(folder: Path) -> list[Path]:

@@ -20,6 +20,8 @@ from data_specs.shapes.render import FrameTruth, render_frame
 from data_specs.shapes.scene import CLASS_NAMES, FRAME_COUNT, FRAMES_PER_SECOND, HEIGHT, WIDTH, Scene, make_scene
 
 LAYOUTS = ("native", "msrvtt")
+RECORD = "shapes.json"
+BOXES = {split: f"boxes/{split}.json" for split in SPLITS}
 _CRF, _PRESET = 23, "slow"
 _LIMITS = Limits(wall_s=120.0, cpu_s=120)
 
@@ -58,15 +60,19 @@ def generate(
 
     ``splits`` says how many clips each split gets (default: ``split_counts``; MSR-VTT's jsfusion split has no val, so
     with that layout test gets val's share). ``progress`` is called with (clips done, clips in all).
-    Files are whole or absent, annotations come last, and files that stand there already are written anew.
+    Files are whole or absent; ``shapes.json``, which says what was asked for, comes first and annotations come last,
+    so that they never stand beside clips of another run. Files of an earlier run are written anew.
 
     Raises:
-        InputError: an unknown layout or split, or counts that do not add up.
+        InputError: an unknown layout or split, counts that do not add up, or a folder that holds something else.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout {layout!r} is unknown: {did_you_mean(layout, LAYOUTS)}")
     clips = plan_clips(videos, seed, layout, splits)
     writer = native_layout if layout == "native" else msrvtt_layout
+    words = writer.annotation_files([(clip.id, clip.scene) for clip in clips])
+    _claim(out, {"layout": layout, "seed": seed, "videos": videos}, [*words, *BOXES.values()])
+    atomic.remove_leftovers((out / writer.MEDIA_PATH).parent)
     truth: dict[str, list[list[FrameTruth]]] = {}
     for done, clip in enumerate(clips, start=1):
         frames = [render_frame(clip.scene, number / FRAMES_PER_SECOND) for number in range(FRAME_COUNT)]
@@ -76,8 +82,8 @@ def generate(
             progress(done, len(clips))
     for split, frames_of_clips in truth.items():
         members = [clip for clip in clips if clip.scene.split == split]
-        atomic.write_text(out / f"boxes/{split}.json", _dumps(coco(members, frames_of_clips)) + "\n")
-    for path, text in writer.annotation_files([(clip.id, clip.scene) for clip in clips]).items():
+        atomic.write_text(out / BOXES[split], _dumps(coco(members, frames_of_clips)) + "\n")
+    for path, text in words.items():
         atomic.write_text(out / path, text)
     return clips
 
@@ -152,6 +158,15 @@ def coco(clips: Sequence[Clip], frames_of_clips: Sequence[Sequence[FrameTruth]])
             images.append(image)
     categories = [{"id": number, "name": name} for number, name in enumerate(CLASS_NAMES)]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _claim(out: Path, asked: dict[str, Any], annotations: Sequence[str]) -> None:
+    """Makes the folder this data set's own, and takes an earlier run's annotations away before its clips change."""
+    if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
+        raise InputError(f"{out}: is not empty and holds no shapes data set; give another folder with --out")
+    for path in annotations:
+        (out / path).unlink(missing_ok=True)
+    atomic.write_text(out / RECORD, json.dumps(asked) + "\n")
 
 
 def _without_image(frame: FrameTruth) -> FrameTruth:

@@ -5,6 +5,7 @@ Letters: H height, W width, n things of the scene, in the scene's order.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -37,11 +38,12 @@ class FrameTruth:
 
 def render_frame(scene: Scene, time_s: float) -> FrameTruth:
     """Draws a scene at ``time_s`` seconds. Deterministic: noise depends on the scene and the millisecond alone."""
-    pixels = _background(scene)
+    pixels = _background(scene).copy()
     covers, boxes = [], []
     for thing in scene.things:
-        cover, box = _cover(thing, time_s)
-        pixels += cover[:, :, None] * (np.array(COLOURS[thing.colour], np.float32) - pixels)
+        cover, box, window = _cover(thing, time_s)
+        colour = np.array(COLOURS[thing.colour], np.float32)
+        pixels[window] += cover[window][:, :, None] * (colour - pixels[window])
         covers.append(cover)
         boxes.append(box)
     noise = generator_of(scene.seed, scene.split, scene.index, _NOISE, round(1000 * time_s))
@@ -63,6 +65,7 @@ def _visible(covers: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return np.array(shown[::-1], np.float32)
 
 
+@functools.lru_cache(maxsize=2)
 def _background(scene: Scene) -> NDArray[np.float32]:
     """float32 [H, W, 3]: dull clouds of several sizes, stripes and a fixed grain, the same in all frames of a clip."""
     rng = generator_of(scene.seed, scene.split, scene.index, _BACKGROUND)
@@ -80,8 +83,10 @@ def _background(scene: Scene) -> NDArray[np.float32]:
     return np.clip(pixels, 16, 150)
 
 
-def _cover(thing: Thing, time_s: float) -> tuple[NDArray[np.float32], tuple[float, float, float, float]]:
-    """How much of each pixel a thing covers, float32 [H, W], and its box."""
+def _cover(
+    thing: Thing, time_s: float
+) -> tuple[NDArray[np.float32], tuple[float, float, float, float], tuple[slice, slice]]:
+    """How much of each pixel a thing covers, float32 [H, W], its box, and the window outside which it covers none."""
     x, y = thing.centre(time_s)
     radius = thing.width_at(time_s) / 2
     left, top = math.floor(x - 1.3 * radius) - 1, math.floor(y - 1.3 * radius) - 1
@@ -89,7 +94,8 @@ def _cover(thing: Thing, time_s: float) -> tuple[NDArray[np.float32], tuple[floa
     fine = Image.new("L", (side * _FINER, side * _FINER))
     centre = np.array([x - left, y - top]) * _FINER
     _draw(ImageDraw.Draw(fine), thing.shape, centre, radius * _FINER, math.radians(thing.angle_degrees))
-    rows, columns = np.asarray(fine).any(axis=1).nonzero()[0], np.asarray(fine).any(axis=0).nonzero()[0]
+    inside = np.asarray(fine) > 0
+    rows, columns = inside.any(axis=1).nonzero()[0], inside.any(axis=0).nonzero()[0]
     box = (
         float(np.clip(left + columns[0] / _FINER, 0, WIDTH)),
         float(np.clip(top + rows[0] / _FINER, 0, HEIGHT)),
@@ -99,8 +105,9 @@ def _cover(thing: Thing, time_s: float) -> tuple[NDArray[np.float32], tuple[floa
     patch = np.asarray(fine.reduce(_FINER), np.float32) / 255
     cover = np.zeros((HEIGHT, WIDTH), np.float32)
     y0, x0, y1, x1 = max(top, 0), max(left, 0), min(top + side, HEIGHT), min(left + side, WIDTH)
-    cover[y0:y1, x0:x1] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
-    return cover, box
+    window = (slice(y0, y1), slice(x0, x1))
+    cover[window] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
+    return cover, box, window
 
 
 def _draw(draw: ImageDraw.ImageDraw, shape: str, centre: NDArray, radius: float, angle: float) -> None:

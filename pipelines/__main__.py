@@ -1,0 +1,66 @@
+"""Command line of whole runs."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.pipeline import FOLDER, load_pipeline, pipeline_names
+from pipelines.runner import run_pipeline
+
+
+@click.group()
+def main() -> None:
+    """Whole runs: each is a YAML in pipelines/ whose steps are commands of the other packages."""
+
+
+@main.command()
+@click.argument("name")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="A variable, or STEP.key of a step.")
+def run(name: str, assignments: tuple[str, ...]) -> None:
+    """Run a pipeline. A stopped one goes on with the same command.
+
+    \b
+    python -m pipelines run smoke
+    python -m pipelines run extract --set dataset=msrvtt --set root=/data/msrvtt
+    """
+    pipeline, values = load_pipeline(name, assignments)
+    run_pipeline(pipeline, values)
+
+
+@main.command("list")
+def list_pipelines() -> None:
+    """The pipelines and what they do."""
+    table = Table("name", "what it does")
+    for name in pipeline_names():
+        table.add_row(name, _unfilled(name)["about"])
+    Console().print(table)
+
+
+@main.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """The variables of a pipeline, with their defaults."""
+    from data_specs.errors import InputError, did_you_mean
+
+    if name not in pipeline_names():
+        raise InputError(f"unknown pipeline {name!r}: {did_you_mean(name, pipeline_names())}")
+    tree = _unfilled(name)
+    table = Table("variable", "default", "what it is", title=f"{name}: {tree['about']}")
+    for key, variable in tree["variables"].items():
+        default = "must be given" if variable.get("required") else str(variable.get("default"))
+        table.add_row(key, default, variable["about"])
+    Console().print(table)
+    for number, step in enumerate(tree["steps"], 1):
+        click.echo(f"{number}. {step['about']}: python -m {' '.join(step['command'])}")
+
+
+def _unfilled(name: str) -> dict:
+    from data_specs.configuration import read_yaml
+
+    return read_yaml(FOLDER / f"{name}.yaml")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m pipelines")

@@ -1,0 +1,178 @@
+"""A pipeline: variables with defaults, and steps that are commands of the other packages. One YAML each."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from data_specs.configuration import Settings, build, override, read_yaml
+from data_specs.errors import InputError, did_you_mean
+
+FOLDER = Path(__file__).parent
+PACKAGES = ("data_specs", "extract", "train", "evaluate")
+
+
+class Variable(Settings):
+    """A value that ``--set`` may give. Without a default it must be given; ``about`` says what it is."""
+
+    about: str
+    default: Any = None
+    required: bool = False
+
+
+class Option(Settings):
+    """Arguments that a step gets only when a variable has a value."""
+
+    when: str
+    arguments: tuple[str, ...]
+
+
+class Expectation(Settings):
+    """After the last step, ``key`` (dotted) of a JSON ``file`` must be at least ``at_least``."""
+
+    file: str
+    key: tuple[str, ...]
+    at_least: float
+    says: str
+
+
+class Step(Settings):
+    """One command. ``{name}`` in an argument stands for a variable; a list variable becomes several arguments.
+
+    config: written, with variables filled in, to ``{out}/{step}.yaml``, which ``{config}`` names.
+    allow: exit codes that do not stop the pipeline, beside 0.
+    """
+
+    name: str
+    about: str
+    command: tuple[str, ...] = Field(min_length=2)
+    options: tuple[Option, ...] = ()
+    config: dict[str, Any] | None = None
+    allow: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _of_our_packages(self) -> Step:
+        if self.command[0] not in PACKAGES:
+            raise ValueError(f"step {self.name!r}: {self.command[0]!r} is none of {', '.join(PACKAGES)}")
+        return self
+
+
+class Pipeline(Settings):
+    """``out`` is a variable every pipeline has: the folder that everything it makes goes into.
+
+    fresh: a former run's folder is removed first, so that the result is always this code's.
+    """
+
+    name: str
+    about: str
+    fresh: bool = False
+    variables: dict[str, Variable]
+    steps: tuple[Step, ...]
+    expect: tuple[Expectation, ...] = ()
+    epilogue: str = ""
+
+    @model_validator(mode="after")
+    def _has_out(self) -> Pipeline:
+        if "out" not in self.variables:
+            raise ValueError("variable 'out' is missing")
+        return self
+
+
+def pipeline_names() -> list[str]:
+    """Names that ``load_pipeline`` knows."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipeline, dict[str, Any]]:
+    """A pipeline and its variables' values; ``--set STEP.key=value`` reaches into a step's config.
+
+    Raises:
+        InputError: an unknown pipeline or variable, or a required one that is not given.
+    """
+    if name not in pipeline_names():
+        raise InputError(f"unknown pipeline {name!r}: {did_you_mean(name, pipeline_names())}")
+    tree = read_yaml(FOLDER / f"{name}.yaml")
+    pipeline = build(Pipeline, tree, f"{name}.yaml")
+    defaults = {key: variable.default for key, variable in pipeline.variables.items()}
+    configs = {step.name: step.config for step in pipeline.steps if step.config is not None}
+    chosen = override({**defaults, **configs}, assignments)
+    unknown = next((key for key in chosen if key not in defaults and key not in configs), None)
+    if unknown is not None:
+        raise InputError(f"pipeline {name!r} has no {unknown!r}: {did_you_mean(unknown, [*defaults, *configs])}")
+    values = {key: chosen[key] for key in defaults}
+    for key, variable in pipeline.variables.items():
+        if variable.required and values[key] in (None, ""):
+            raise InputError(f"pipeline {name!r} needs {key}: {variable.about}; give it with --set {key}=...")
+    steps = tuple(
+        step.model_copy(update={"config": chosen[step.name]}) if step.name in configs else step
+        for step in pipeline.steps
+    )
+    return pipeline.model_copy(update={"steps": steps}), _resolve(values)
+
+
+def command_line(step: Step, values: dict[str, Any]) -> list[str]:
+    """The step's arguments after ``python -m``, variables filled in."""
+    arguments = list(step.command)
+    for option in step.options:
+        if values[option.when] not in (None, "", False):
+            arguments += option.arguments
+    filled = {**values, "config": str(config_path(step, values))}
+    return [text for argument in arguments for text in _fill(argument, filled)]
+
+
+def config_path(step: Step, values: dict[str, Any]) -> Path:
+    """Where a step's configuration is written."""
+    return Path(str(values["out"])) / f"{step.name}.yaml"
+
+
+def config_text(step: Step, values: dict[str, Any]) -> str:
+    """A step's configuration as YAML, variables filled in; a value that is one variable keeps its type."""
+    return yaml.safe_dump(_fill_tree(step.config, values), sort_keys=False, allow_unicode=True)
+
+
+def fill(text: str, values: dict[str, Any]) -> str:
+    """``text`` with each ``{name}`` replaced by that variable's value.
+
+    Raises:
+        InputError: a name that is no variable, or stray braces.
+    """
+    try:
+        return text.format_map(values)
+    except (KeyError, ValueError, IndexError) as error:
+        raise InputError(f"{text!r}: {error} is no variable of this pipeline; double a brace that is meant") from None
+
+
+def _resolve(values: dict[str, Any]) -> dict[str, Any]:
+    """Variables may use other variables, once: ``out: shards/{dataset}``."""
+    return {key: _fill_tree(value, values) for key, value in values.items()}
+
+
+def _fill(argument: str, values: dict[str, Any]) -> list[str]:
+    whole = _only_variable(argument)
+    if whole is not None and isinstance(values[whole], list):
+        return [str(item) for item in values[whole]]
+    return [fill(argument, values)]
+
+
+def _fill_tree(node: Any, values: dict[str, Any]) -> Any:
+    if isinstance(node, dict):
+        return {key: _fill_tree(value, values) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_fill_tree(item, values) for item in node]
+    if isinstance(node, str):
+        whole = _only_variable(node)
+        return values[whole] if whole is not None else fill(node, values)
+    return node
+
+
+def _only_variable(text: str) -> str | None:
+    """The variable that makes up the whole text, if it is one."""
+    try:
+        parts = list(string.Formatter().parse(text))
+    except ValueError:
+        return None
+    return parts[0][1] if len(parts) == 1 and parts[0][0] == "" and parts[0][1] else None

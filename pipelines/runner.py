@@ -1,0 +1,97 @@
+"""Runs a pipeline: one process a step, in order, stopping at the first that fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from data_specs import atomic
+from data_specs.errors import InputError
+from pipelines.pipeline import Expectation, Pipeline, Step, command_line, config_path, config_text, fill
+
+LEDGER = "pipeline.json"
+
+
+class StepFailed(click.ClickException):
+    """A step ended with an exit code that it may not; the runner exits with the same one."""
+
+    def __init__(self, step: Step, code: int, command: list[str]) -> None:
+        super().__init__(f"step {step.name!r} failed with exit code {code}; it was: python -m {' '.join(command)}")
+        self.exit_code = code if code > 0 else 1
+
+
+def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
+    """Runs every step and checks the expectations.
+
+    Raises:
+        StepFailed: a step failed; what it said stands above.
+        InputError: the folder of a fresh pipeline holds something that no pipeline made.
+        click.ClickException: an expectation does not hold.
+    """
+    out = Path(str(values["out"]))
+    if pipeline.fresh:
+        _clear(out, pipeline)
+    atomic.write_text(out / LEDGER, json.dumps({"pipeline": pipeline.name, "values": values}, indent=1) + "\n")
+    console = Console(stderr=True, highlight=False)
+    took: list[tuple[Step, float]] = []
+    for number, step in enumerate(pipeline.steps, 1):
+        if step.config is not None:
+            atomic.write_text(config_path(step, values), config_text(step, values))
+        command = command_line(step, values)
+        console.print(f"\n[bold]\\[{number}/{len(pipeline.steps)}] {step.about}[/bold]")
+        console.print("python -m " + " ".join(command), style="dim", markup=False, soft_wrap=True)
+        started = time.monotonic()
+        code = _run(command)
+        took.append((step, time.monotonic() - started))
+        if code != 0 and code not in step.allow:
+            raise StepFailed(step, code, command)
+    table = Table("step", "seconds", title=f"{pipeline.name}: done")
+    for step, seconds in took:
+        table.add_row(step.about, f"{seconds:.1f}")
+    console.print(table)
+    for expectation in pipeline.expect:
+        _check(expectation, values)
+    if pipeline.epilogue:
+        click.echo(fill(pipeline.epilogue, values).strip())
+
+
+def _run(command: list[str]) -> int:
+    process = subprocess.Popen([sys.executable, "-m", *command], stdin=subprocess.DEVNULL)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # the step got the signal too and says itself how to go on
+        process.wait()
+        raise
+
+
+def _clear(out: Path, pipeline: Pipeline) -> None:
+    if not out.exists() or not any(out.iterdir()):
+        return
+    try:
+        made_by = json.loads((out / LEDGER).read_bytes())["pipeline"]
+    except (OSError, ValueError, KeyError, TypeError):
+        made_by = None
+    if made_by != pipeline.name:
+        raise InputError(f"{out} is not a former run of pipeline {pipeline.name!r}; empty it or choose --set out=...")
+    shutil.rmtree(out)
+
+
+def _check(expectation: Expectation, values: dict[str, Any]) -> None:
+    path = Path(fill(expectation.file, values))
+    node = json.loads(path.read_bytes())
+    for part in expectation.key:
+        node = node[part]
+    if float(node) < expectation.at_least:
+        raise click.ClickException(
+            f"{expectation.says}: {'.'.join(expectation.key)} in {path} is {node}, expected at least"
+            f" {expectation.at_least}"
+        )

@@ -1,0 +1,36 @@
+"""What several packages' tests share: the ten-video fixture, its manifest, and no network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from data_specs.build import build_manifest
+from data_specs.manifest import Manifest, read_manifest
+
+FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
+
+
+@pytest.fixture(scope="session")
+def ten_videos() -> Path:
+    """The folder of ten videos in MSR-VTT's layout."""
+    return FIXTURE
+
+
+@pytest.fixture(scope="session")
+def ten_manifest_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their manifest (protocol 1k-A: 6 train, 4 test)."""
+    path = tmp_path_factory.mktemp("manifest") / "msrvtt.parquet"
+    build_manifest("msrvtt", FIXTURE, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def ten_manifest(ten_manifest_path: Path) -> Manifest:
+    return read_manifest(ten_manifest_path)

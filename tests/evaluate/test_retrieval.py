@@ -1,0 +1,231 @@
+"""Plan, embed, score and rank on a world whose right answers are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_specs.errors import InputError
+from data_specs.manifest import Item, Manifest, ManifestInfo, read_manifest, write_manifest
+from evaluate.alignment import align, join_pieces
+from evaluate.embed import embed_sentences, embed_videos
+from evaluate.protocol import MissingItemsError, plan_retrieval, protocol_name, protocol_queries, without
+from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, model_hash, summary
+from evaluate.similarity import score_matrix
+from evaluate.stored import read_stored
+from train.config import LossConfig
+from train.losses import region_word_similarity
+
+
+def run(model: object, world: object, out: Path, **options: object) -> Retrieval:
+    settings = RetrievalOptions.model_validate({"resamples": 20, **options})
+    return evaluate_retrieval(model, "m", world.shards, read_manifest(world.manifest), "h", out, settings)
+
+
+def test_every_clip_finds_its_sentence_and_back(stand_in, make_world, tmp_path) -> None:
+    found = run(stand_in, make_world(), tmp_path, splits=("train", "test"), queries="first", frames=1)
+    for direction in (found.result.text_to_video, found.result.video_to_text):
+        assert direction.figures["R@1"] == direction.figures["R@10"] == 100.0
+        assert direction.figures["MeanR"] == 1.0
+        assert (direction.queries, direction.candidates) == (10, 10)
+        assert direction.chance["R@1"] == pytest.approx(10.0)
+    assert stand_in.clips == 10
+    assert (found.result.frames, found.result.regions) == (1, 4)
+    # 1 for the thing in both parts: cosine of 1 with (the + thing + moves) / sqrt(3), and full attention on the word
+    assert np.diag(found.scores_CB) == pytest.approx(np.full(10, 1 / np.sqrt(3) + 1.0), abs=1e-4)
+    assert summary(found.result) == (
+        "text-to-video R@1 100.0 R@5 100.0 R@10 100.0 MedR 1.0 MeanR 1.0"
+        " | video-to-text R@1 100.0 R@5 100.0 R@10 100.0 MedR 1.0 MeanR 1.0"
+        " (made-up/all, split train+test, 10 queries, 10 candidates)"
+    )
+
+
+def test_all_captions_ask_where_the_protocol_has_no_rule(stand_in, make_world, tmp_path) -> None:
+    found = run(stand_in, make_world(), tmp_path)
+    assert found.result.queries_rule == "all"
+    assert found.result.splits == ("test",)
+    assert (found.result.text_to_video.queries, found.result.text_to_video.candidates) == (8, 4)
+    assert (found.result.video_to_text.queries, found.result.video_to_text.candidates) == (4, 8)
+
+
+def test_equal_sentences_of_two_videos_tie_exactly(stand_in, make_world, tmp_path) -> None:
+    world = make_world({"globe": ("the harp moves",), "harp": ("the harp moves",)})
+    found = run(stand_in, world, tmp_path, queries="first", frames=1)
+    assert stand_in.tokenizer.seen.count("the harp moves") == 1
+    by_video = dict(zip(found.plan.ids, found.by_video.expected(), strict=True))
+    assert by_video["harp"] == 1.5
+    assert found.result.video_to_text.optimistic["R@1"] > found.result.video_to_text.figures["R@1"]
+
+
+def test_a_model_that_knows_nothing_gets_chance(stand_in, make_world, tmp_path) -> None:
+    world = make_world({thing: ("moves",) for thing in ("globe", "harp", "inkwell", "jug")})
+    found = run(stand_in, world, tmp_path, queries="first")
+    assert found.result.text_to_video.figures == pytest.approx(found.result.text_to_video.chance)
+    assert found.result.text_to_video.figures["R@1"] == pytest.approx(25.0)
+
+
+def test_missing_items_are_refused_with_a_list(stand_in, make_world, tmp_path) -> None:
+    world = make_world(absent=["harp"], failed=["jug"])
+    with pytest.raises(MissingItemsError, match="2 of 4 videos of made-up/all are missing") as refused:
+        run(stand_in, world, tmp_path)
+    assert refused.value.exit_code == 1
+    assert "\n" not in refused.value.message and str(tmp_path / "missing.jsonl") in refused.value.message
+    assert stand_in.clips == 0
+    listed = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    assert [(entry["id"], entry["reason"]) for entry in listed] == [("harp", "not_extracted"), ("jug", "truncated")]
+
+
+def test_allowed_missing_items_are_said_everywhere(stand_in, make_world, tmp_path) -> None:
+    world = make_world(failed=["jug"])
+    found = run(stand_in, world, tmp_path, splits=("train", "test"), queries="first", allow_missing=True)
+    assert (found.result.videos, found.result.videos_planned, found.result.missing) == (9, 10, 1)
+    assert summary(found.result).endswith("9/10 queries, 9/10 candidates)")
+    assert found.plan.ids == tuple(item.id for item in read_manifest(world.manifest) if item.id != "jug")
+    assert found.result.text_to_video.queries_planned == 10
+
+
+def test_a_complete_run_removes_an_old_list(stand_in, make_world, tmp_path) -> None:
+    (tmp_path / "missing.jsonl").write_text("old")
+    run(stand_in, make_world(), tmp_path)
+    assert not (tmp_path / "missing.jsonl").exists()
+
+
+def test_nothing_left_is_an_input_error(make_world) -> None:
+    plan = plan_retrieval(read_manifest(make_world().manifest))
+    with pytest.raises(InputError, match="none of the 4 videos"):
+        without(plan, set(plan.ids))
+
+
+def test_shards_of_another_detector_are_refused(stand_in, make_world, tmp_path) -> None:
+    with pytest.raises(InputError, match="the model reads 17"):
+        run(stand_in, make_world(width=99), tmp_path)
+
+
+def test_more_frames_than_the_model_has_are_refused(stand_in, make_world, tmp_path) -> None:
+    with pytest.raises(InputError, match="--frames 9: the model was made for at most 3"):
+        run(stand_in, make_world(), tmp_path, frames=9)
+
+
+def test_a_cut_shard_is_refused(make_world) -> None:
+    world = make_world()
+    tar = world.shards / "test-00000.tar"
+    tar.write_bytes(tar.read_bytes()[:-512])
+    with pytest.raises(InputError, match="bytes of its commit record"):
+        read_stored(world.shards)
+
+
+def test_a_shard_without_commit_record_does_not_exist(stand_in, make_world, tmp_path) -> None:
+    world = make_world()
+    (world.shards / "test-00000.json").unlink()
+    with pytest.raises(MissingItemsError, match="4 of 4"):
+        run(stand_in, world, tmp_path)
+
+
+def test_one_id_in_two_shards_is_refused(make_world) -> None:
+    world = make_world()
+    for suffix in ("tar", "json"):
+        text = (world.shards / f"test-00000.{suffix}").read_bytes()
+        (world.shards / f"test-00001.{suffix}").write_bytes(text.replace(b"test-00000.tar", b"test-00001.tar"))
+    with pytest.raises(InputError, match=r"'globe' stands in test-00000.tar and test-00001.tar"):
+        read_stored(world.shards)
+
+
+def test_order_and_batch_size_do_not_change_embeddings(stand_in, make_world) -> None:
+    stored = read_stored(make_world().shards)
+    ids = ["jug", "anvil", "harp", "bell", "flute"]
+    one, other = (embed_videos(stand_in, stored, ids, frames=3, regions=4, batch_size=n) for n in (1, 3))
+    assert one.ids == other.ids == tuple(ids)
+    assert torch.equal(one.cls_BE, other.cls_BE) and torch.equal(one.regions_BNE, other.regions_BNE)
+    assert one.looks[0].timestamps == (0.5, 1.5, 2.5)
+
+
+@pytest.mark.parametrize("tile_scores", [1, 40, 1 << 20])
+def test_tiles_equal_the_whole(stand_in, make_world, tile_scores: int) -> None:
+    stored = read_stored(make_world().shards)
+    videos = embed_videos(stand_in, stored, sorted(stored.shard_of), frames=3, regions=4)
+    texts = embed_sentences(stand_in, ["the bell moves", "jugs", "moves", "the bell moves"])
+    loss = LossConfig(sharpness=3.0)
+    expected = np.zeros((3, len(videos.ids)))
+    for u, words in enumerate(texts.words):
+        for b in range(len(videos.ids)):
+            scores = (videos.regions_BNE[b][videos.mask_BN[b]] @ words.T).double()
+            local = (torch.softmax(3.0 * scores, 1) * scores).sum(1).mean()
+            expected[u, b] = float(videos.cls_BE[b] @ texts.cls_UE[u] + local)
+    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert texts.row_C.tolist() == [0, 1, 2, 0]
+
+
+def test_a_similarity_that_was_not_trained_is_left_out(stand_in, make_world) -> None:
+    stored = read_stored(make_world().shards)
+    videos = embed_videos(stand_in, stored, ["jug"], frames=1, regions=4)
+    texts = embed_sentences(stand_in, ["jugs"])
+    only = [score_matrix(videos, texts, LossConfig(**{name: 0.0})) for name in ("global_weight", "local_weight")]
+    assert torch.allclose(sum(only), score_matrix(videos, texts, LossConfig()))
+
+
+def test_scores_that_are_not_numbers_are_refused(stand_in, make_world, tmp_path) -> None:
+    class Diverged(type(stand_in)):
+        def encode_text(self, batch):
+            found = super().encode_text(batch)
+            return type(found)(found.cls_CE * torch.nan, found.words_CLE, found.mask_CL)
+
+    with pytest.raises(InputError, match="scores are not numbers"):
+        run(Diverged(), make_world(), tmp_path)
+
+
+def test_alignment_is_the_local_similarity_taken_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    regions_NE, words_LE = (
+        torch.nn.functional.normalize(torch.randn(n, 8, generator=generator), dim=-1) for n in (6, 4)
+    )
+    mask_N = torch.tensor([1, 1, 1, 0, 1, 0], dtype=torch.bool)
+    found = align(regions_NE.numpy(), mask_N.numpy(), words_LE.numpy(), ["a", "play", "##ing", "dog"], 7.0)
+    whole = region_word_similarity(regions_NE[None], mask_N[None], words_LE[None], torch.ones(1, 4).bool(), 7.0)
+    assert found.answer_N[mask_N.numpy()].mean() == pytest.approx(float(whole), abs=1e-6)
+    assert found.words == ("a", "playing", "dog")
+    assert found.shares_NW[mask_N.numpy()].sum(1) == pytest.approx(np.ones(4))
+    assert (found.shares_NW[~mask_N.numpy()] == 0).all()
+
+
+def test_pieces_join_into_words() -> None:
+    assert join_pieces(["##s", "play", "##ing", "##s", "a"]) == (["##s", "playings", "a"], [0, 1, 4])
+    assert join_pieces([]) == ([], [])
+
+
+def test_query_rule_comes_from_the_protocol() -> None:
+    assert protocol_queries(ManifestInfo("msrvtt", "msrvtt/1k-A")) == "first"
+    assert protocol_queries(ManifestInfo("msrvtt", "full")) == "all"
+    assert protocol_queries(ManifestInfo("my-own-clips")) == "all"
+    with pytest.raises(InputError, match="1k-B"):
+        protocol_queries(ManifestInfo("msrvtt", "msrvtt/1k-B"))
+    assert protocol_name(ManifestInfo("msrvtt", "1k-A")) == protocol_name(ManifestInfo("msrvtt", "msrvtt/1k-A"))
+
+
+def test_videos_without_captions_are_candidates_only(tmp_path: Path) -> None:
+    items = [Item("a", "a.mp4", "test", captions=("x", "y")), Item("b", "b.mp4", "test")]
+    manifest = write_manifest(tmp_path / "m.parquet", items, ManifestInfo("mine"))
+    plan = plan_retrieval(manifest)
+    assert plan.ids == ("a", "b") and plan.sentences == ("x", "y") and plan.owner_C.tolist() == [0, 0]
+    silent = write_manifest(tmp_path / "n.parquet", items[1:], ManifestInfo("mine"))
+    with pytest.raises(InputError, match="caption"):
+        plan_retrieval(silent)
+
+
+def test_model_hash_sees_names_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    one = model_hash(tmp_path)
+    (tmp_path / "config.json").write_text("{ }")
+    other = model_hash(tmp_path)
+    (tmp_path / "config.json").rename(tmp_path / "other.json")
+    assert len({one, other, model_hash(tmp_path)}) == 3
+
+
+def test_empty_manifest_split_is_named(make_world) -> None:
+    manifest: Manifest = read_manifest(make_world().manifest)
+    with pytest.raises(InputError, match="did you mean test"):
+        plan_retrieval(manifest, ["tset"])

@@ -1,0 +1,52 @@
+"""Fixtures of stage 1: extraction settings, made shards, hostile files, one Ray cluster a session."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data_specs.manifest import Item, Manifest, ManifestInfo, write_manifest
+from data_specs.media import Limits, find_tool, run_tool
+from tests.extract.runs import HOSTILE, extract, settings_for
+
+
+@pytest.fixture(scope="session")
+def ten_shards(ten_videos: Path, ten_manifest_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ten videos' shards, made in this process without interruption."""
+    out = tmp_path_factory.mktemp("shards") / "calm"
+    extract(ten_manifest_path, settings_for(ten_videos, out))
+    return out
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """A local cluster for the whole session; starting one takes seconds."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, _node_ip_address="127.0.0.1")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def hostile(ten_videos: Path, ten_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Media root and manifest of the ten videos with five files among them that are none."""
+    root = tmp_path_factory.mktemp("hostile")
+    shutil.copytree(ten_videos / "videos", root / "videos")
+    bad = root / "bad"
+    bad.mkdir()
+    (bad / "empty.mp4").touch()
+    (bad / "text.mp4").write_text("This is a text, and no video at all.\n" * 20)
+    whole = (ten_videos / "videos" / "all" / "video0.mp4").read_bytes()
+    (bad / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    tone = [str(find_tool("ffmpeg")), "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac"]
+    run_tool([*tone, str(bad / "audio.mp4")], Limits())
+    items = list(ten_manifest)
+    for place, (identifier, (path, _)) in enumerate(HOSTILE.items()):
+        items.insert(2 * place, Item(id=identifier, path=path, split="train", captions=("nothing",)))
+    manifest = root / "hostile.parquet"
+    write_manifest(manifest, items, ManifestInfo("msrvtt", "1k-A"))
+    return root, manifest

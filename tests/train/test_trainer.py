@@ -1,0 +1,178 @@
+"""The loop: it learns, goes on exactly after a stop, and refuses what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data_specs.configuration import load
+from data_specs.errors import InputError
+from train import checkpoint, trainer
+from train.config import ModelConfig, OptimiserConfig, TrainConfig
+from train.model import RegionTextModel
+from train.optimiser import learning_rate, make_optimiser
+from train.trainer import NonFiniteError, Trainer, recall_in_batch, train
+
+CLOCK = ("samples_per_s", "waiting")
+
+
+@pytest.fixture(scope="module")
+def shards(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("shards"), (3, 5, 2))
+
+
+@pytest.fixture
+def settings(shards: Path, model_config: ModelConfig, tmp_path: Path) -> Callable[..., TrainConfig]:
+    def make(name: str = "run", **changes: Any) -> TrainConfig:
+        tree = {
+            "out": tmp_path / name,
+            "model": model_config.model_dump(),
+            "data": {"shards": [shards], "frames": 2, "regions": 4, "batch_size": 4, "shuffle_window": 3},
+            "optimiser": {"lr": 1e-3, "milestones": [3], "warmup_steps": 2},
+            "epochs": 4, "threads": 1, "device": "cpu", "checkpoint_every": 1000, "seed": 5,
+        }  # fmt: skip
+        return TrainConfig.model_validate(tree | changes)
+
+    return make
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 5])  # within an epoch, at its end, and in a later one
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    settings: Callable[..., TrainConfig], stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(settings("whole"))
+    assert (whole.steps, len(metrics(whole.run))) == (8, 8)
+
+    step = Trainer._step
+
+    def interrupted_step(self: Trainer, *arguments: Any) -> dict[str, float]:
+        if self.position.step == stop - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", interrupted_step)
+        first = train(settings("broken"))
+    assert (first.steps, first.model) == (stop, None)
+    with (first.run / "metrics.jsonl").open("a") as lines:  # a later kill: steps that no checkpoint holds
+        lines.write('{"step": 99, "loss": 1}\n{"step": 1')
+    torch.manual_seed(123)
+    second = train(settings("broken"), resume=True)
+    assert second.steps == 8
+    assert metrics(second.run) == metrics(whole.run)
+    one, other = (load_file(run.model / "model.safetensors") for run in (whole, second))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_learns_to_tell_eight_videos_apart(
+    make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    eight = make_shards(tmp_path / "eight", (8,))
+    data = {"shards": [eight], "frames": 3, "regions": 4, "batch_size": 8}
+    run = train(settings(data=data, epochs=120, optimiser={"lr": 3e-3, "milestones": [90]})).run
+    curve = metrics(run)
+    assert curve[0]["recall_v2t"] < 0.6
+    assert curve[-1]["recall_v2t"] == curve[-1]["recall_t2v"] == 1
+    assert curve[-1]["loss"] < curve[0]["loss"] / 10
+
+
+def test_the_run_folder_is_complete(settings: Callable[..., TrainConfig]) -> None:
+    config = settings(checkpoint_every=3)
+    outcome = train(config)
+    assert load(TrainConfig, config.out / "config.yaml") == config
+    assert outcome.model == config.out / "model" and not list(config.out.glob(".*"))
+    assert list((config.out / "tensorboard").glob("events*"))
+    steps = sorted(path.name for path in (config.out / "checkpoints").iterdir())
+    assert steps == ["step-00000006", "step-00000008"]
+    model = RegionTextModel.from_pretrained(outcome.model)
+    saved = checkpoint.read(config.out / "checkpoints" / steps[-1]).model
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.state_dict().items())
+    line = json.loads((config.out / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["loss"] == pytest.approx(line["loss_global"] + line["loss_local"], rel=1e-5)
+    assert 0 <= line["waiting"] <= 1 and line["samples_per_s"] > 0 and line["grad_norm"] > 0
+
+
+def test_a_run_folder_in_use_is_not_written_over(settings: Callable[..., TrainConfig], tmp_path: Path) -> None:
+    config = settings(max_steps=1)
+    train(config)
+    with pytest.raises(InputError, match=r"a run stands here already.*--resume"):
+        train(config)
+    changed = settings(max_steps=2, seed=6)
+    with pytest.raises(InputError, match="seed was 5, is 6"):
+        train(changed, resume=True)
+    assert train(settings(max_steps=2), resume=True).steps == 2
+    with pytest.raises(InputError, match="holds files but no run"):
+        train(settings("").model_copy(update={"out": tmp_path}))
+
+
+def test_resume_refuses_other_shards(
+    make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = settings(max_steps=1)
+    train(config)
+    data = config.data.model_dump() | {"shards": [make_shards(tmp_path / "other", (3, 5, 3))]}
+    with pytest.raises(InputError, match="not those that this run was started on"):
+        train(settings(max_steps=2, data=data), resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
+    settings: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer.ContrastiveLoss, "__call__", _nan_loss)
+    with pytest.raises(NonFiniteError, match=r"step 1: the loss is not finite.*clip%20\d\d\d%2Emp4") as caught:
+        train(settings())
+    assert caught.value.exit_code == 1 and caught.value.message.count("clip%20") == 4
+
+
+def _nan_loss(_self: Any, video: Any, _text: Any) -> Any:
+    from train.losses import LossParts
+
+    nan = video.cls_BE.sum() * float("nan")
+    return LossParts(nan, nan, nan, torch.zeros(4, 4))
+
+
+def test_another_feature_width_names_the_key_to_set(settings: Callable[..., TrainConfig]) -> None:
+    config = settings()
+    wide = config.model.model_copy(update={"feature_dim": 99})
+    with pytest.raises(InputError, match=r"set model\.feature_dim=12"):
+        train(config.model_copy(update={"model": wide}))
+
+
+def test_half_precision_runs_and_stays_close(settings: Callable[..., TrainConfig]) -> None:
+    losses = [metrics(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_learning_rate() -> None:
+    config = OptimiserConfig(lr=1.0, warmup_steps=4, milestones=(2, 3))
+    rates = [learning_rate(config, step, batches_per_epoch=5) for step in range(20)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1] + [1] * 6 + [0.1] * 5 + [0.01] * 5)
+
+
+def test_norms_biases_and_tables_are_not_decayed(model_config: ModelConfig) -> None:
+    model = RegionTextModel.create(model_config)
+    decayed, plain = make_optimiser(model, OptimiserConfig(weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert len(names) == len(decayed["params"]) + len(plain["params"])
+    for parameter in plain["params"]:
+        assert names[id(parameter)].endswith(("bias", "cls_token", "temporal_embed")) or "orm" in names[id(parameter)]
+    assert all(names[id(p)].endswith("weight") and "orm" not in names[id(p)] for p in decayed["params"])
+
+
+def test_recall_counts_ties_as_misses() -> None:
+    scores = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 0.9, 0.8]])
+    assert recall_in_batch(scores) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
