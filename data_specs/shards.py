@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from webdataset import TarWriter
 
 from data_specs import atomic
@@ -30,6 +29,7 @@ from data_specs.samples import (
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
+_NOT_RECORDS = (INDEX_NAME, LABELS_NAME)
 _HASH_CHUNK = 1 << 20
 
 
@@ -70,31 +70,6 @@ class CommitRecord(Settings):
     def name(self) -> str:
         """The shard's name without ``.tar``."""
         return self.shard.removesuffix(".tar")
-
-
-class ShardEntry(Settings):
-    """One shard as the index lists it; ``url`` and ``nsamples`` are the names ``wids`` reads."""
-
-    url: str
-    nsamples: int
-    sha256: str
-    bytes: int
-    regions: int
-    failures: int
-
-
-class ShardIndex(Settings):
-    """Totals and shards of a folder; the file is also a ``wids-shard-index-v1`` list."""
-
-    wids_version: int = Field(default=1)
-    format_version: int = FORMAT_VERSION
-    kind: str = Field(default="wids-shard-index-v1", serialization_alias="__kind__", validation_alias="__kind__")
-    name: str
-    num_samples: int
-    num_regions: int
-    num_failures: int
-    provenance: Provenance
-    shardlist: tuple[ShardEntry, ...]
 
 
 def write_shard(
@@ -178,85 +153,10 @@ def records(folder: Path) -> list[CommitRecord]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards; make it with: python -m extract run --out {folder}")
-    found = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name not in (INDEX_NAME, LABELS_NAME)]
+    found = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name not in _NOT_RECORDS]
     if not found:
         raise InputError(f"{folder}: holds no committed shard; make some with: python -m extract run --out {folder}")
     return found
-
-
-def build_index(folder: Path, committed_records: Iterable[CommitRecord]) -> ShardIndex:
-    """Writes ``index.json`` from commit records.
-
-    Raises:
-        ShardError: the shards do not share one provenance.
-    """
-    found = sorted(committed_records, key=lambda record: record.shard)
-    first = found[0]
-    for record in found[1:]:
-        if record.provenance != first.provenance:
-            raise ShardError(
-                f"{folder}: {first.shard} and {record.shard} were made differently:"
-                f" {provenance_difference(first.provenance, record.provenance)}"
-            )
-    index = ShardIndex(
-        name=first.provenance.dataset,
-        num_samples=sum(r.num_samples for r in found),
-        num_regions=sum(r.num_regions for r in found),
-        num_failures=sum(len(r.failures) for r in found),
-        provenance=first.provenance,
-        shardlist=tuple(
-            ShardEntry(
-                url=r.shard,
-                nsamples=r.num_samples,
-                sha256=r.sha256,
-                bytes=r.bytes,
-                regions=r.num_regions,
-                failures=len(r.failures),
-            )
-            for r in found
-        ),
-    )
-    text = json.dumps(index.model_dump(mode="json", by_alias=True), indent=1)
-    atomic.write_text(folder / INDEX_NAME, text + "\n")
-    return index
-
-
-def read_index(folder: Path) -> ShardIndex:
-    """Reads the index of a folder of shards.
-
-    Raises:
-        InputError: it is absent or broken; the message says how to make it.
-    """
-    path = folder / INDEX_NAME
-    try:
-        return ShardIndex.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no index; finish the extraction with: python -m extract run --out {folder}"
-        ) from None
-    except ValidationError as error:
-        raise InputError(
-            f"{path}: not a shard index: {error.errors()[0]['msg']}; run extract again to remake it"
-        ) from None
-
-
-def write_labels(folder: Path, names: tuple[str, ...]) -> None:
-    """Writes the detector's class names, in the order of ``Regions.labels``, beside the shards."""
-    atomic.write_text(folder / LABELS_NAME, json.dumps(list(names), ensure_ascii=False) + "\n")
-
-
-def read_labels(folder: Path) -> tuple[str, ...]:
-    """The detector's class names; empty when the folder has none."""
-    path = folder / LABELS_NAME
-    if not path.is_file():
-        return ()
-    try:
-        names = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{path}: not a list of class names")
-    return tuple(names)
 
 
 def provenance_difference(one: Provenance, other: Provenance) -> str:

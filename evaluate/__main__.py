@@ -13,9 +13,10 @@ from rich.table import Table
 from data_specs import atomic
 from data_specs.errors import InputError
 from data_specs.manifest import SPLITS, read_manifest
+from data_specs.shard_index import read_labels
 from data_specs.shards import file_sha256
 from evaluate import metrics
-from evaluate.report import PAGE_NAME, read_labels, write_report
+from evaluate.report import PAGE_NAME, write_report
 from evaluate.retrieval import (
     RESULT_NAME,
     RetrievalOptions,
@@ -51,11 +52,10 @@ def main() -> None:
 @click.option("--regions", type=click.IntRange(1), help="Regions a frame. [as many as model and shards have]")
 @click.option("--allow-missing", is_flag=True, help="Go on without missing videos, and say 9/10 everywhere.")
 @click.option("--media-root", type=EXISTING, help="Where the media are, for the page's frames.")
-@click.option("--labels", type=EXISTING, help="Detector classes: one a line, or a YAML with a list 'classes'.")
 @click.option("--note", default="", help="A remark for the top of the page.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device, for example cuda.")
 def retrieval(
-    model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None, labels: Path | None,
+    model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
     device: str, splits: tuple[str, ...], **settings: object,
 ) -> None:  # fmt: skip
     """Text-to-video and video-to-text retrieval: R@1, R@5, R@10, median and mean rank.
@@ -69,7 +69,6 @@ def retrieval(
     """
     options = RetrievalOptions.model_validate({**settings, **({"splits": splits} if splits else {})})
     listed = read_manifest(manifest)
-    names = read_labels(labels) if labels else ()
     model = RegionTextModel.from_pretrained(model_folder, device=_device(device))
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as bar:
@@ -79,7 +78,7 @@ def retrieval(
             progress=lambda done, of: bar.update(task, advance=done, total=of),
         )  # fmt: skip
     atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
-    page = write_report(out / PAGE_NAME, found, model.loss.sharpness, media_root=media_root, labels=names)
+    page = write_report(out / PAGE_NAME, found, model.loss.sharpness, media_root=media_root, labels=read_labels(shards))
     console.print(_table(found.result))
     click.echo(summary(found.result))
     click.echo(f"report: {page}")

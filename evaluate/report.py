@@ -11,8 +11,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from data_specs import atomic
-from data_specs.configuration import read_yaml
-from data_specs.errors import InputError
 from data_specs.failures import MediaError
 from data_specs.stills import still
 from evaluate import metrics
@@ -59,24 +57,6 @@ def pictures(media_root: Path | None) -> FrameAt:
         return Picture(uri=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}")
 
     return lambda item, timestamp: decoded(item.path, timestamp)
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names of a detector: a YAML with a list ``classes``, or a text file with one name a line.
-
-    Raises:
-        InputError: the file cannot be read or names no class.
-    """
-    if path.suffix in (".yaml", ".yml"):
-        names = read_yaml(path).get("classes")
-        if not isinstance(names, list) or not names:
-            raise InputError(f"{path}: holds no list 'classes' with the detector's class names")
-        return tuple(str(name) for name in names)
-    try:
-        names = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    return tuple(name.strip() for name in names)
 
 
 def _context(found: Retrieval, shown: list[Example]) -> dict[str, Any]:

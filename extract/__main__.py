@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from data_specs import atomic, shards
+from data_specs import atomic, shard_index, shards
 from data_specs.errors import InputError
 from data_specs.failures import MediaError
 from data_specs.manifest import SPLITS, read_manifest
@@ -165,7 +165,7 @@ def show(folder: Path, identifier: str, out: Path, frame: int, manifest: Path | 
     image = None
     if manifest is not None and root is not None:
         image = _frame_image(manifest, root, sample, frame - 1)
-    picture = draw_regions(sample, frame - 1, image, shards.read_labels(folder))
+    picture = draw_regions(sample, frame - 1, image, shard_index.read_labels(folder))
     with atomic.replacing(out) as temporary:
         picture.save(temporary, "PNG")
     click.echo(str(out))

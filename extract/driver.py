@@ -8,16 +8,8 @@ from pathlib import Path
 
 from data_specs import atomic
 from data_specs.errors import InputError
-from data_specs.shards import (
-    CommitRecord,
-    Provenance,
-    ShardIndex,
-    build_index,
-    committed,
-    provenance_difference,
-    records,
-    write_labels,
-)
+from data_specs.shard_index import ShardIndex, build_index, write_labels
+from data_specs.shards import CommitRecord, Provenance, committed, provenance_difference, records
 from extract.plan import Plan, ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_specs.errors import InputError
 from data_specs.samples import SampleError
+from data_specs.shard_index import read_index
 from data_specs.shards import (
     INDEX_NAME,
     LABELS_NAME,
@@ -17,7 +18,6 @@ from data_specs.shards import (
     file_sha256,
     iterate_shard,
     provenance_difference,
-    read_index,
     read_record,
 )
 

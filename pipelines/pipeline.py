@@ -104,6 +104,9 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
     if unknown is not None:
         raise InputError(f"pipeline {name!r} has no {unknown!r}: {did_you_mean(unknown, [*defaults, *configs])}")
     values = {key: chosen[key] for key in defaults}
+    tree_like = next((key for key, value in values.items() if isinstance(value, dict)), None)
+    if tree_like is not None:
+        raise InputError(f"pipeline {name!r}: {tree_like} takes a value, not further keys: {values[tree_like]}")
     for key, variable in pipeline.variables.items():
         if variable.required and values[key] in (None, ""):
             raise InputError(f"pipeline {name!r} needs {key}: {variable.about}; give it with --set {key}=...")

@@ -24,7 +24,8 @@ import webdataset
 
 from data_specs.errors import InputError, did_you_mean
 from data_specs.samples import METADATA_SUFFIX, REGIONS_SUFFIX, Sample, SampleError, decode_sample
-from data_specs.shards import committed, read_index
+from data_specs.shard_index import read_index
+from data_specs.shards import committed
 from train.batch import RegionBatch, collate_regions
 from train.config import DataConfig
 

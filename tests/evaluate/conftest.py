@@ -18,7 +18,8 @@ from data_specs.failures import Failure, Reason
 from data_specs.manifest import Item, ManifestInfo, write_manifest
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
-from data_specs.shards import Provenance, build_index, write_shard
+from data_specs.shard_index import build_index
+from data_specs.shards import Provenance, write_shard
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
 from train.model import TextEmbedding, VideoEmbedding

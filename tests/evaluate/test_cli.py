@@ -94,7 +94,6 @@ def test_missing_items_exit_1_with_one_line(command, make_world) -> None:
         ({"model": "no-such-folder"}, [], "no-such-folder is not a model"),
         ({"manifest": "no-such.parquet"}, [], "no such manifest"),
         ({"shards": "no-such-folder"}, [], "no such folder of shards"),
-        ({"labels": "no-such.txt"}, [], "no-such.txt"),
         ({"device": "abacus"}, [], "--device abacus"),
         ({"frames": "9"}, [], "at most 3"),
         ({"queries": "some"}, [], "'some'"),

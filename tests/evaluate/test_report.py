@@ -12,7 +12,6 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from data_specs.errors import InputError
 from data_specs.failures import MediaError
 from data_specs.manifest import read_manifest
 from data_specs.media import Limits, find_tool, run_tool
@@ -23,7 +22,7 @@ from evaluate.alignment import Alignment
 from evaluate.charts import rank_chart, recall_chart
 from evaluate.embed import Looks
 from evaluate.gallery import boxes_of, choose_queries, iou, margins, shown_regions, words_of
-from evaluate.report import read_labels, write_report
+from evaluate.report import write_report
 from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval
 
 VOID = {"meta", "img", "br"}
@@ -153,16 +152,6 @@ def test_ties_show_the_optimistic_figure_beside(page_of) -> None:
     assert "25.0 %" in page.text
     assert "With every tie broken in the model's favour it would be R@1 100.0" in page.text
     assert "rank 2.5" in page.text
-
-
-def test_labels_from_text_and_yaml(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("red star\nblue ring\n")
-    (tmp_path / "names.yaml").write_text("classes: [a, b]\n")
-    assert read_labels(tmp_path / "names.txt") == ("red star", "blue ring")
-    assert read_labels(tmp_path / "names.yaml") == ("a", "b")
-    (tmp_path / "names.yaml").write_text("other: 1\n")
-    with pytest.raises(InputError, match="classes"):
-        read_labels(tmp_path / "names.yaml")
 
 
 def test_all_queries_when_few_else_best_typical_worst() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest, read_manifest
-from data_specs.shards import build_index, iterate_shard, read_index, records
+from data_specs.shard_index import build_index, read_index
+from data_specs.shards import iterate_shard, records
 from extract.coverage import measure_coverage
 from extract.verify import verify
 from tests.extract.runs import HOSTILE, bytes_of, extract, settings_for

@@ -40,7 +40,8 @@ def test_steps_are_commands_that_exist(name: str) -> None:
         (["smok"], "unknown pipeline 'smok': did you mean smoke?"),
         (["extract"], "needs dataset"),
         (["pretrain", "--set", "shard=x"], "did you mean shards?"),
-        (["smoke", "--set", "out={nothing}"], "is no variable"),
+        (["smoke", "--set", "out=a{nothing}"], "is no variable"),
+        (["smoke", "--set", "out={nothing: 1}"], "takes a value"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:

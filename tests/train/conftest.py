@@ -15,7 +15,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from data_specs.regions import BOX_CONVENTION, Regions
 from data_specs.samples import Sample
-from data_specs.shards import Provenance, build_index, write_shard
+from data_specs.shard_index import build_index
+from data_specs.shards import Provenance, write_shard
 from train.config import ModelConfig
 
 COLOURS = ("red", "green", "blue", "white")

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_specs.errors import InputError
-from data_specs.shards import INDEX_NAME, build_index, file_sha256, read_record, record_path, records
+from data_specs.shard_index import build_index
+from data_specs.shards import INDEX_NAME, file_sha256, read_record, record_path, records
 from train.config import DataConfig
 from train.stream import Batch, RegionStream, ahead, shuffle_within
 

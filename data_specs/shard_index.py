@@ -1,0 +1,122 @@
+"""What stands beside the shards of a folder: the index, made from the commit records, and the class names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from data_specs import atomic
+from data_specs.configuration import Settings
+from data_specs.errors import InputError
+from data_specs.shards import (
+    FORMAT_VERSION,
+    INDEX_NAME,
+    LABELS_NAME,
+    CommitRecord,
+    Provenance,
+    ShardError,
+    provenance_difference,
+)
+
+
+class ShardEntry(Settings):
+    """One shard as the index lists it; ``url`` and ``nsamples`` are the names ``wids`` reads."""
+
+    url: str
+    nsamples: int
+    sha256: str
+    bytes: int
+    regions: int
+    failures: int
+
+
+class ShardIndex(Settings):
+    """Totals and shards of a folder; the file is also a ``wids-shard-index-v1`` list."""
+
+    wids_version: int = Field(default=1)
+    format_version: int = FORMAT_VERSION
+    kind: str = Field(default="wids-shard-index-v1", serialization_alias="__kind__", validation_alias="__kind__")
+    name: str
+    num_samples: int
+    num_regions: int
+    num_failures: int
+    provenance: Provenance
+    shardlist: tuple[ShardEntry, ...]
+
+
+def build_index(folder: Path, committed_records: Iterable[CommitRecord]) -> ShardIndex:
+    """Writes ``index.json`` from commit records.
+
+    Raises:
+        ShardError: the shards do not share one provenance.
+    """
+    found = sorted(committed_records, key=lambda record: record.shard)
+    first = found[0]
+    for record in found[1:]:
+        if record.provenance != first.provenance:
+            raise ShardError(
+                f"{folder}: {first.shard} and {record.shard} were made differently:"
+                f" {provenance_difference(first.provenance, record.provenance)}"
+            )
+    index = ShardIndex(
+        name=first.provenance.dataset,
+        num_samples=sum(r.num_samples for r in found),
+        num_regions=sum(r.num_regions for r in found),
+        num_failures=sum(len(r.failures) for r in found),
+        provenance=first.provenance,
+        shardlist=tuple(
+            ShardEntry(
+                url=r.shard,
+                nsamples=r.num_samples,
+                sha256=r.sha256,
+                bytes=r.bytes,
+                regions=r.num_regions,
+                failures=len(r.failures),
+            )
+            for r in found
+        ),
+    )
+    text = json.dumps(index.model_dump(mode="json", by_alias=True), indent=1)
+    atomic.write_text(folder / INDEX_NAME, text + "\n")
+    return index
+
+
+def read_index(folder: Path) -> ShardIndex:
+    """Reads the index of a folder of shards.
+
+    Raises:
+        InputError: it is absent or broken; the message says how to make it.
+    """
+    path = folder / INDEX_NAME
+    try:
+        return ShardIndex.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no index; finish the extraction with: python -m extract run --out {folder}"
+        ) from None
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: not a shard index: {error.errors()[0]['msg']}; run extract again to remake it"
+        ) from None
+
+
+def write_labels(folder: Path, names: tuple[str, ...]) -> None:
+    """Writes the detector's class names, in the order of ``Regions.labels``, beside the shards."""
+    atomic.write_text(folder / LABELS_NAME, json.dumps(list(names), ensure_ascii=False) + "\n")
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """The detector's class names; empty when the folder has none."""
+    path = folder / LABELS_NAME
+    if not path.is_file():
+        return ()
+    try:
+        names = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: not JSON: {error}") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: not a list of class names")
+    return tuple(names)
