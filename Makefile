@@ -1,7 +1,7 @@
 # The user's doors. Variables reach the shell as its own variables, so that spaces and quotes in paths stay harmless.
 
 PYTHON ?= python3.11
-export PYTHON DATASET DATA_ROOT DETECTOR FRAMES SPLIT WORKERS ARGS
+export PYTHON DATASET DATA_ROOT SHARDS DETECTOR FRAMES SPLIT WORKERS ARGS
 
 RUN := .venv/bin/python -m
 PIPELINE := $(RUN) pipelines run
@@ -38,11 +38,11 @@ need-dataset:
 		echo "make extract: say which data set, for example: make extract DATASET=msrvtt DATA_ROOT=/data/msrvtt" >&2; \
 		exit 2; fi
 
-pretrain: setup ## [WORKERS= ARGS=]: pre-training on region shards
-	@$(PIPELINE) pretrain $(WORKERS_OPTION) $$ARGS
+pretrain: setup ## [SHARDS="folder, folder" ARGS=]: pre-training on region shards (default: shards/webvid, shards/cc3m)
+	@$(PIPELINE) pretrain $${SHARDS:+--set "shards=[$$SHARDS]"} $$ARGS
 
-eval-msrvtt: setup ## DATA_ROOT=folder [WORKERS= ARGS=]: text-to-video retrieval on MSR-VTT
-	@$(PIPELINE) eval-msrvtt $(ROOT_OPTION) $(WORKERS_OPTION) $$ARGS
+eval-msrvtt: setup ## DATA_ROOT=folder [DETECTOR= FRAMES= WORKERS= ARGS=]: text-to-video retrieval on MSR-VTT
+	@$(PIPELINE) eval-msrvtt $(EXTRACT_OPTIONS)
 
 ##@ Work on the code
 lint: setup ## ruff: lint and format, without changing a file

@@ -92,10 +92,11 @@ def _drive(
             try:
                 yield CommitRecord.model_validate_json(ray.get(reference))
                 idle.append(actor)
-            except ray.exceptions.RayActorError:
+            except ray.exceptions.RayActorError as error:
                 if attempt == _ATTEMPTS:
+                    cause = str(error).strip().splitlines()[-1]
                     raise ShardError(
-                        f"{shard.name}: its worker died {_ATTEMPTS} times; what is committed stays, run again to go on"
+                        f"{shard.name}: its worker died {_ATTEMPTS} times, the last time of: {cause}"
                     ) from None
                 log.warning("%s: its worker died, attempt %d of %d", shard.name, attempt + 1, _ATTEMPTS)
                 running[actor.extract.remote(shard, described)] = (actor, shard, attempt + 1)

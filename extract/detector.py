@@ -40,8 +40,12 @@ class Detector:
         """Builds the model and loads its weights.
 
         Raises:
-            InputError: the configuration or the weights are absent or do not fit each other.
+            InputError: no such device, or configuration or weights are absent or do not fit each other.
         """
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from None
         path = find_weights(settings)
         self.settings = settings
         self.weights_sha256 = file_sha256(path)

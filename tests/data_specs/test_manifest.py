@@ -85,8 +85,12 @@ def test_files_that_are_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable Parquet file"):
         read_manifest(path)
     pq.write_table(pa.table({"id": ["a"]}), path)
-    with pytest.raises(InputError, match="manifest version None, this program reads 1"):
+    with pytest.raises(InputError, match="not a manifest of version 1"):
         read_manifest(path)
+    for metadata in (b"{", b"[]", b'{"version": 2}', b'{"version": 1, "dataset": "d"}'):
+        pq.write_table(pa.table({"id": ["a"]}).replace_schema_metadata({b"regionvlp.manifest": metadata}), path)
+        with pytest.raises(InputError, match="not a manifest of version 1"):
+            read_manifest(path)
     write_manifest(path, [Item("a", "a.mp4", "train")], INFO)
     pq.write_table(pq.read_table(path).drop_columns(["captions"]), path)
     with pytest.raises(InputError, match=r"not the manifest's columns \(missing: \['captions'\]"):

@@ -33,6 +33,8 @@ def run_arguments(manifest: object, root: object, out: Path, *more: object) -> l
         (["--set", "nonsense"], "write it as key=value"),
         (["--split", "tests"], "did you mean test"),
         (["--frames", "0"], "--frames"),
+        (["--root", "/no/such/folder"], "'/no/such/folder' does not exist"),
+        (["--device", "gpu"], "--device gpu"),
     ],
 )
 def test_wrong_options_give_one_line_and_exit_code_2(
