@@ -136,10 +136,13 @@ def run_tool(
         start_new_session=True,
         env={"PATH": os.defpath, "LC_ALL": "C"},
     )
+    deadline = time.monotonic() + limits.wall_s
     try:
         _limit(process.pid, limits)
-        stdout, stderr = _collect(process, limits)
-        process.wait()
+        stdout, stderr = _collect(process, limits, deadline)
+        process.wait(max(deadline - time.monotonic(), 0.0))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise MediaError(Reason.TIMEOUT, f"took longer than {limits.wall_s:g} s") from None
     finally:
         if process.returncode is None:
             _kill_group(process)
@@ -148,9 +151,8 @@ def run_tool(
     return Completed(process.returncode, stdout, stderr.decode("utf-8", errors="replace").strip())
 
 
-def _collect(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, bytes]:
+def _collect(process: subprocess.Popen[bytes], limits: Limits, deadline: float) -> tuple[bytes, bytes]:
     assert process.stdout is not None and process.stderr is not None
-    deadline = time.monotonic() + limits.wall_s
     output, tail = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector, process.stdout, process.stderr:
         selector.register(process.stdout, selectors.EVENT_READ, output)
@@ -158,7 +160,7 @@ def _collect(process: subprocess.Popen[bytes], limits: Limits) -> tuple[bytes, b
         while selector.get_map():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise MediaError(Reason.TIMEOUT, f"took longer than {limits.wall_s:g} s")
+                raise TimeoutError
             for key, _ in selector.select(remaining):
                 chunk = os.read(key.fd, _CHUNK)
                 if not chunk:
