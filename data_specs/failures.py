@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from data_specs.configuration import Settings
 
 DETAIL_LENGTH = 300
+_CHANGING = re.compile(r" @ 0x[0-9a-f]+|(file:)?/dev/fd/\d+:?")  # differs from run to run; records must not
 
 
 class Reason(StrEnum):
@@ -39,7 +41,7 @@ class MediaError(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
-        self.detail = " ".join(detail.split())[:DETAIL_LENGTH]
+        self.detail = " ".join(_CHANGING.sub("", detail).split())[:DETAIL_LENGTH]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"

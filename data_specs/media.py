@@ -84,10 +84,16 @@ def find_tool(name: str) -> Path:
 
 @functools.cache
 def tool_version(name: str) -> str:
-    """The version the tool says of itself, for example ``6.0-static``."""
-    first = run_tool([str(find_tool(name)), "-version"], Limits()).stdout.decode(errors="replace").split("\n", 1)[0]
-    words = first.split()
-    return words[2] if len(words) > 2 else first
+    """The version the tool says of itself, for example ``6.0-static``.
+
+    Raises:
+        InputError: the tool does not run.
+    """
+    done = run_tool([str(find_tool(name)), "-version"], Limits())
+    words = done.stdout.decode(errors="replace").split("\n", 1)[0].split()
+    if done.returncode != 0 or len(words) < 3:
+        raise InputError(f"{find_tool(name)} does not run: {done.stderr[-200:] or f'exit code {done.returncode}'}")
+    return words[2]
 
 
 @contextmanager
@@ -134,7 +140,7 @@ def run_tool(
         stderr=subprocess.PIPE,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
+        env=_environment(),
     )
     deadline = time.monotonic() + limits.wall_s
     try:
@@ -146,9 +152,17 @@ def run_tool(
     finally:
         if process.returncode is None:
             _kill_group(process)
-    if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if process.returncode == -signal.SIGXCPU:
         raise MediaError(Reason.TIMEOUT, f"used up its {limits.cpu_s} s of processor time")
+    if process.returncode == -signal.SIGKILL:
+        raise MediaError(Reason.DECODE_ERROR, "was killed from outside, perhaps for want of memory")
     return Completed(process.returncode, stdout, stderr.decode("utf-8", errors="replace").strip())
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours but where a tool from a module or conda finds its libraries."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
+    return {"PATH": os.defpath, "LC_ALL": "C", **kept}
 
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits, deadline: float) -> tuple[bytes, bytes]:
@@ -177,13 +191,15 @@ def _limit(pid: int, limits: Limits) -> None:
     if sys.platform != "linux":
         return
     bounds = (
-        (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, limits.cpu_s),
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_AS, limits.memory_bytes, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_s, limits.cpu_s + 5),  # past the first it is told why, past the second killed
+        (resource.RLIMIT_CORE, 0, 0),
     )
-    for kind, bound in bounds:
+    for kind, soft, hard in bounds:
         try:
-            resource.prlimit(pid, kind, (bound, bound))
+            _, most = resource.prlimit(pid, kind)
+            allowed = [bound if most == resource.RLIM_INFINITY else min(bound, most) for bound in (soft, hard)]
+            resource.prlimit(pid, kind, (allowed[0], allowed[1]))
         except ProcessLookupError:
             return
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from data_specs.keys import encode_key
-from data_specs.manifest import Question, question_from_dict
+from data_specs.manifest import Question
 from data_specs.regions import Regions, RegionsError
 
 REGIONS_SUFFIX = "regions.safetensors"
@@ -22,6 +23,8 @@ METADATA_SUFFIX = "json"
 MAX_MEMBER_BYTES = 1 << 30
 MAX_METADATA_BYTES = 64 << 20
 MAX_FRAMES, MAX_REGIONS, MAX_WIDTH = 4096, 1024, 65536
+MAX_SIDE = 1 << 16
+PixelCount = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 _METADATA_FIELDS = ("id", "captions", "questions", "split", "media", "timestamps", "frame_size")
 _FIELDS = tuple(Regions.__dataclass_fields__)
 
@@ -92,34 +95,46 @@ def decode_sample(key: str, regions: bytes, metadata: bytes) -> Sample:
     return Sample(**described, regions=found)
 
 
+class _Question(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    question: str
+    answer: str
+    answer_type: str
+    options: tuple[str, ...]
+    label: int = Field(ge=-1)
+    key: str
+
+    @model_validator(mode="after")
+    def _label_is_an_option(self) -> _Question:
+        if self.options and self.label >= len(self.options):
+            raise ValueError(f"label {self.label} of {len(self.options)} options")
+        return self
+
+
+class _Metadata(BaseModel):
+    """The JSON member, type for type: what others wrote is not taken on trust."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    id: str = Field(min_length=1)
+    captions: tuple[str, ...]
+    questions: tuple[_Question, ...]
+    split: Literal["train", "val", "test"]
+    media: Literal["video", "image"]
+    timestamps: tuple[FiniteFloat, ...]
+    frame_size: tuple[PixelCount, PixelCount]
+
+
 def _metadata(key: str, raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_METADATA_BYTES:
         raise SampleError(key, METADATA_SUFFIX, f"{len(raw)} bytes, at most {MAX_METADATA_BYTES} are read")
     try:
-        tree = json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise SampleError(key, METADATA_SUFFIX, f"not JSON: {error}") from None
-    if not isinstance(tree, dict) or set(tree) != set(_METADATA_FIELDS):
-        given = sorted(tree) if isinstance(tree, dict) else type(tree).__name__
-        raise SampleError(key, METADATA_SUFFIX, f"fields {given}, expected {sorted(_METADATA_FIELDS)}")
-    for name in ("id", "split", "media"):
-        if not isinstance(tree[name], str) or not tree[name]:
-            raise SampleError(key, name, "not a text")
-    for name, kind in (("captions", str), ("timestamps", (int, float)), ("frame_size", int), ("questions", dict)):
-        if not isinstance(tree[name], list) or not all(isinstance(v, kind) for v in tree[name]):
-            raise SampleError(key, name, "not a list of the right type")
-    if len(tree["frame_size"]) != 2 or min(tree["frame_size"]) < 1:
-        raise SampleError(key, "frame_size", f"{tree['frame_size']} is not [height, width]")
-    try:
-        questions = tuple(question_from_dict(fields) for fields in tree["questions"])
-    except (TypeError, KeyError) as error:
-        raise SampleError(key, "questions", f"not a question: {error}") from None
-    return tree | {
-        "captions": tuple(tree["captions"]),
-        "questions": questions,
-        "timestamps": tuple(float(t) for t in tree["timestamps"]),
-        "frame_size": tuple(tree["frame_size"]),
-    }
+        found = _Metadata.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or METADATA_SUFFIX
+        raise SampleError(key, where, first["msg"]) from None
+    questions = tuple(Question(**question.model_dump()) for question in found.questions)
+    return {name: getattr(found, name) for name in _METADATA_FIELDS} | {"questions": questions}
 
 
 def _arrays(key: str, raw: bytes) -> dict[str, NDArray]:
@@ -146,5 +161,5 @@ def _declared_shape(key: str, raw: bytes) -> list[int]:
             raise ValueError(f"header of {length} bytes")
         shape = json.loads(raw[8 : 8 + length])["features"]["shape"]
         return [int(n) for n in shape]
-    except (struct.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SampleError(key, REGIONS_SUFFIX, f"not a safetensors header: {error}") from None

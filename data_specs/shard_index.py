@@ -55,6 +55,11 @@ def build_index(folder: Path, committed_records: Iterable[CommitRecord]) -> Shar
     """
     found = sorted(committed_records, key=lambda record: record.shard)
     first = found[0]
+    absent = [record.shard for record in found if not (folder / record.shard).is_file()]
+    if absent:
+        raise ShardError(
+            f"{folder / absent[0]}: is absent, its commit record is there; remove that or put the tar back"
+        )
     for record in found[1:]:
         if record.provenance != first.provenance:
             raise ShardError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from data_specs.failures import Failure
 from data_specs.keys import decode_key
 from data_specs.samples import (
     MAX_MEMBER_BYTES,
+    MAX_METADATA_BYTES,
     METADATA_SUFFIX,
     REGIONS_SUFFIX,
     Sample,
@@ -29,7 +31,7 @@ from data_specs.samples import (
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
-_NOT_RECORDS = (INDEX_NAME, LABELS_NAME)
+_RECORD_NAME = re.compile(r"[a-z]+-\d{5,}\.json")
 _HASH_CHUNK = 1 << 20
 
 
@@ -113,6 +115,11 @@ def record_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
+def record_paths(folder: Path) -> list[Path]:
+    """The commit records' files of a folder, by shard name; other JSON files may stand beside them."""
+    return sorted(path for path in folder.glob("*.json") if _RECORD_NAME.fullmatch(path.name))
+
+
 def read_record(path: Path) -> CommitRecord:
     """Reads a commit record.
 
@@ -153,7 +160,7 @@ def records(folder: Path) -> list[CommitRecord]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards; make it with: python -m extract run --out {folder}")
-    found = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name not in _NOT_RECORDS]
+    found = [read_record(path) for path in record_paths(folder)]
     if not found:
         raise InputError(f"{folder}: holds no committed shard; make some with: python -m extract run --out {folder}")
     return found
@@ -186,10 +193,7 @@ def read_samples(stream: IO[bytes], shard: str) -> Iterator[Sample]:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
-                if not member.isreg() or member.size > MAX_MEMBER_BYTES:
-                    raise ShardError(
-                        f"{shard}: member {member.name!r} is not a file of at most {MAX_MEMBER_BYTES} bytes"
-                    )
+                _check_member(shard, member)
                 data = tar.extractfile(member).read()  # type: ignore[union-attr]
                 if suffix == REGIONS_SUFFIX and pending is None:
                     pending = (key, data)
@@ -222,6 +226,22 @@ def iterate_keys(path: Path) -> Iterator[str]:
         raise ShardError(f"{path}: not a whole shard: {error}") from None
 
 
+def check_members(path: Path) -> None:
+    """Reads the headers of a tar and no more, so that whoever reads it whole takes bounded memory a member.
+
+    Raises:
+        ShardError: the tar is cut or absent, or a member is no plain file of a sample's size.
+    """
+    try:
+        with tarfile.open(path, mode="r:") as tar:
+            for member in tar:
+                _check_member(path.name, member)
+    except FileNotFoundError:
+        raise ShardError(f"{path}: no such shard") from None
+    except tarfile.TarError as error:
+        raise ShardError(f"{path}: not a whole tar: {error}") from None
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
@@ -229,6 +249,12 @@ def file_sha256(path: Path) -> str:
         while chunk := stream.read(_HASH_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _check_member(shard: str, member: tarfile.TarInfo) -> None:
+    most = MAX_METADATA_BYTES if member.name.endswith(f".{METADATA_SUFFIX}") else MAX_MEMBER_BYTES
+    if not member.isreg() or member.issparse() or member.size > most:
+        raise ShardError(f"{shard}: member {member.name!r} is not a plain file of at most {most} bytes")
 
 
 def _decode(shard: str, key: str, regions: bytes, metadata: bytes) -> Sample:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
 from pathlib import Path
 
 import ffmpeg
 
 from data_specs.failures import MediaError, Reason
 from data_specs.media import Limits, descriptor_url, find_tool, opened, run_tool
-from data_specs.probe import Probe, probe
+from data_specs.probe import probe
 
 STILL_LIMITS = Limits(wall_s=20.0, cpu_s=20, output_bytes=8 << 20)
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -24,11 +23,14 @@ def still(path: Path, timestamp: float, width: int = 320, limits: Limits = STILL
         MediaError: the file gives no frame, with the reason.
     """
     with opened(path) as descriptor:
-        seek = _seek(probe(descriptor, limits), timestamp)
+        found = probe(descriptor, limits)
+        seek, _ = found.window(found.frame_at(timestamp))
         moment = {} if seek is None else {"ss": f"{seek:.6f}"}
         command = (
-            ffmpeg.input(descriptor_url(descriptor), threads=1, fflags="+genpts", **limits.input_arguments(), **moment)
-            .video.filter("scale", f"min({width},iw)", -2)
+            ffmpeg.input(descriptor_url(descriptor), threads=1, fflags="+genpts", **limits.input_arguments(), **moment)[
+                str(found.stream)
+            ]
+            .filter("scale", f"min({width},iw)", -2)
             .output(
                 "pipe:1", format="image2pipe", vcodec="mjpeg", pix_fmt="yuvj420p", vframes=1, threads=1, **{"q:v": 3}
             )
@@ -40,12 +42,3 @@ def still(path: Path, timestamp: float, width: int = 320, limits: Limits = STILL
     if not (jpeg.startswith(_JPEG_START) and jpeg.endswith(_JPEG_END)):
         raise MediaError(Reason.DECODE_ERROR, f"no frame at {timestamp:.3f} s; {completed.stderr[-200:]}")
     return jpeg
-
-
-def _seek(found: Probe, timestamp: float) -> float | None:
-    """Where to seek, in seconds from the container's start: half-way between the wanted frame and the one before."""
-    index = bisect.bisect_right(found.shown_at, timestamp + 1e-6) - 1
-    if index <= 0:
-        return None
-    between = (found.shown_at[index - 1] + found.shown_at[index]) / 2
-    return max(between - found.start, 0.0)

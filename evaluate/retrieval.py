@@ -219,6 +219,8 @@ def _sizes(model: RegionTextModel, made: Provenance, options: RetrievalOptions) 
         asked, most = getattr(options, name), getattr(model.config, name)
         if asked is not None and asked > most:
             raise InputError(f"--{name} {asked}: the model was made for at most {most}")
+        if asked is not None and asked > getattr(made, name):
+            raise InputError(f"--{name} {asked}: the shards hold {getattr(made, name)}")
         sizes.append(asked or min(most, getattr(made, name)))
     return sizes[0], sizes[1]
 

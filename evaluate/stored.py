@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_specs.errors import InputError
 from data_specs.failures import Failure
-from data_specs.keys import decode_key
-from data_specs.samples import METADATA_SUFFIX, Sample, SampleError
-from data_specs.shards import Provenance, ShardError, iterate_shard, provenance_difference, records
+from data_specs.samples import Sample, SampleError
+from data_specs.shards import Provenance, ShardError, iterate_keys, iterate_shard, provenance_difference, records
 
 
 @dataclass(frozen=True)
@@ -59,21 +57,14 @@ def read_stored(folder: Path) -> StoredShards:
         tar = folder / record.shard
         if not tar.is_file() or tar.stat().st_size != record.bytes:
             raise InputError(f"{tar}: not the {record.bytes} bytes of its commit record; run the extraction again")
-        for identifier in _ids(tar):
+        try:
+            ids = list(iterate_keys(tar))
+        except ShardError as error:
+            raise InputError(f"{error}; check it with: python -m extract verify {folder}") from None
+        for identifier in ids:
             if identifier in shard_of:
                 raise InputError(f"{folder}: {identifier!r} stands in {shard_of[identifier].name} and {tar.name}")
             shard_of[identifier] = tar
         failures |= {failure.id: failure for failure in record.failures}
     tars = tuple(folder / record.shard for record in found)
     return StoredShards(folder, tars, found[0].provenance, shard_of, failures)
-
-
-def _ids(tar: Path) -> Iterator[str]:
-    try:
-        with tarfile.open(tar, mode="r:") as opened:
-            for member in opened:
-                key, _, suffix = member.name.partition(".")
-                if suffix == METADATA_SUFFIX:
-                    yield decode_key(key)
-    except (tarfile.TarError, ValueError) as error:
-        raise InputError(f"{tar}: not a shard: {error}; check it with: python -m extract verify") from None

@@ -77,7 +77,7 @@ def run(
         outcome = run_extraction(settings, plan, made_with, workers, address)
     except KeyboardInterrupt:
         raise click.ClickException(f"stopped; committed shards stay in {out}; the same command goes on") from None
-    except (ShardError, OSError) as error:
+    except (ShardError, SampleError, OSError) as error:
         raise click.ClickException(f"{error}; committed shards stay in {out}; the same command goes on") from None
     made = len(outcome.planned) - outcome.skipped
     click.echo(
@@ -225,7 +225,6 @@ def _frame_image(manifest: Path, root: Path, sample: Sample, frame: int) -> np.n
     from data_specs.media import Limits, opened
     from data_specs.probe import probe
     from extract.frames import decode
-    from extract.sampling import shown_frame
 
     item = next((item for item in read_manifest(manifest) if item.id == sample.id), None)
     if item is None:
@@ -233,7 +232,7 @@ def _frame_image(manifest: Path, root: Path, sample: Sample, frame: int) -> np.n
     try:
         with opened(root / item.path) as descriptor:
             found = probe(descriptor, Limits())
-            return decode(descriptor, found, [shown_frame(found.shown_at, sample.timestamps[frame])], Limits())[0]
+            return decode(descriptor, found, [found.frame_at(sample.timestamps[frame])], Limits())[0]
     except MediaError as error:
         raise InputError(f"{root / item.path}: {error}") from None
 

@@ -15,6 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 
+from data_specs.errors import InputError
 from data_specs.shards import CommitRecord, Provenance, ShardError
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
@@ -35,6 +36,9 @@ class ShardActor:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._worker = Worker(ExtractionSettings.model_validate(settings))
         self._items = self._frames = self._failed = 0
+
+    def ready(self) -> None:
+        """Answers once the actor was placed and its detector loaded."""
 
     def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
         """Makes one shard; returns its commit record as JSON."""
@@ -62,12 +66,14 @@ def make_on_cluster(
     """Makes the shards with ``workers`` actors, on a local cluster or the one at ``address``.
 
     Raises:
+        InputError: the cluster cannot be reached or has no room for that many workers.
         ShardError: a shard's worker died three times.
     """
-    gpus = 1 if settings.device.startswith("cuda") else 0
+    needs = {"CPU": settings.threads, "GPU": 1 if settings.device.startswith("cuda") else 0}
     absolute = settings.model_copy(update={"root": settings.root.absolute(), "out": settings.out.absolute()})
-    with _cluster(workers, settings.threads, address):
-        options = {"num_cpus": settings.threads, "num_gpus": gpus}
+    with _cluster(workers, needs, address):
+        _refuse_too_many(workers, needs)
+        options = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
         actors = [ShardActor.options(**options).remote(absolute.model_dump()) for _ in range(workers)]
         return list(_drive(actors, iter(todo), provenance, progress))
 
@@ -77,29 +83,45 @@ def _drive(
 ) -> Iterator[CommitRecord]:
     described = provenance.model_dump()
     running: dict[Any, tuple[Any, ShardPlan, int]] = {}
-    idle = list(actors)
+    starting = {actor.ready.remote(): actor for actor in actors}
+    idle: list[Any] = []
     meter = _Meter(actors, progress)
     while True:
         while idle and (shard := next(todo, None)) is not None:
             actor = idle.pop()
             running[actor.extract.remote(shard, described)] = (actor, shard, 1)
-        if not running:
+        if not running and not starting:
+            meter.finish()
             return
-        done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S)
+        done, _ = ray.wait([*running, *starting], num_returns=1, timeout=_POLL_S)
         meter.poll()
         for reference in done:
+            if reference in starting:
+                idle.append(_started(starting.pop(reference), reference))
+                continue
             actor, shard, attempt = running.pop(reference)
             try:
                 yield CommitRecord.model_validate_json(ray.get(reference))
                 idle.append(actor)
             except ray.exceptions.RayActorError as error:
                 if attempt == _ATTEMPTS:
-                    cause = str(error).strip().splitlines()[-1]
                     raise ShardError(
-                        f"{shard.name}: its worker died {_ATTEMPTS} times, the last time of: {cause}"
+                        f"{shard.name}: its worker died {_ATTEMPTS} times, last of: {_cause(error)}"
                     ) from None
                 log.warning("%s: its worker died, attempt %d of %d", shard.name, attempt + 1, _ATTEMPTS)
                 running[actor.extract.remote(shard, described)] = (actor, shard, attempt + 1)
+
+
+def _started(actor: Any, reference: Any) -> Any:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayActorError as error:
+        raise ShardError(f"a worker cannot start: {_cause(error)}") from None
+    return actor
+
+
+def _cause(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 class _Meter:
@@ -110,6 +132,14 @@ class _Meter:
         self._progress = progress
         self._seen = {actor: (0, 0, 0) for actor in actors}
         self._asked: dict[Any, Any] = {}
+
+    def finish(self) -> None:
+        """Takes the last answers."""
+        for actor in self._actors:
+            if actor not in self._asked:
+                self._asked[actor] = actor.progress.remote()
+        ray.wait(list(self._asked.values()), num_returns=len(self._asked), timeout=10 * _POLL_S)
+        self.poll()
 
     def poll(self) -> None:
         """Takes the answers that have come and asks again; never waits."""
@@ -131,20 +161,37 @@ class _Meter:
 
 
 @contextmanager
-def _cluster(workers: int, threads: int, address: str | None) -> Iterator[None]:
-    started = not ray.is_initialized()
-    if started and address:
-        ray.init(address=address, logging_level=logging.WARNING)
-    elif started:
-        ray.init(
-            num_cpus=workers * threads,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            logging_level=logging.WARNING,
-            _node_ip_address="127.0.0.1",
-        )
+def _cluster(workers: int, needs: dict[str, int], address: str | None) -> Iterator[None]:
+    """Ray for the length of the block: the cluster at ``address``, else one of our own on this machine."""
+    if ray.is_initialized():
+        yield
+        return
+    own = {
+        "address": "local",  # said, because RAY_ADDRESS would stand in for nothing
+        "num_cpus": workers * needs["CPU"],
+        "num_gpus": workers * needs["GPU"],
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_node_ip_address": "127.0.0.1",
+    }
+    if address is None and needs["GPU"]:
+        own.pop("num_gpus")  # Ray counts them; too few is said before any worker is asked for
+    try:
+        ray.init(**({"address": address} if address else own), logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"no Ray cluster at {address or 'this machine'}: {_cause(error)}") from None
     try:
         yield
     finally:
-        if started:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def _refuse_too_many(workers: int, needs: dict[str, int]) -> None:
+    """More workers than there is room for would wait for ever."""
+    there = ray.cluster_resources()
+    for kind, amount in needs.items():
+        if workers * amount > there.get(kind, 0):
+            raise InputError(
+                f"{workers} workers of {amount} {kind} each want more than the {there.get(kind, 0):g} {kind} that Ray"
+                " has; use fewer --workers"
+            )

@@ -53,7 +53,16 @@ def convert(source: Path, target: Path, sha256: str) -> int:
         raise InputError(f"{source}: SHA-256 is {found}, not {sha256}; give --sha256 as its publisher states it")
     try:
         tree = _read_torch(source) if zipfile.is_zipfile(source) else _read_pickle(source)
-    except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{source}: not weights that can be read safely: {error}") from None
     state = tree.get("model", tree.get("state_dict", tree)) if isinstance(tree, dict) else None
     tensors = {str(name): _tensor(value) for name, value in state.items()} if isinstance(state, dict) else {}

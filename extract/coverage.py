@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_specs.failures import Failure
 from data_specs.manifest import Manifest
-from data_specs.shards import CommitRecord, iterate_keys
+from data_specs.shards import CommitRecord, ShardError, iterate_keys
 
 
 @dataclass
@@ -68,7 +68,7 @@ def measure_coverage(
 
     Raises:
         InputError: the manifest has no such split.
-        ShardError: a tar is cut or absent.
+        ShardError: a tar is cut or absent, or two hold the same id.
     """
     if split is not None:
         manifest.rows_of(split)
@@ -78,8 +78,12 @@ def measure_coverage(
         splits = {split: splits[split]}
     failures: list[Failure] = []
     foreign: list[str] = []
+    seen: set[str] = set()
     for record in records:
         for identifier in iterate_keys(folder / record.shard):
+            if identifier in seen:
+                raise ShardError(f"{folder / record.shard}: {identifier!r} stands in another shard too")
+            seen.add(identifier)
             if identifier not in split_of:
                 foreign.append(identifier)
             elif split_of[identifier] in splits:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from pathlib import Path
+from typing import Any
 
 import detectron2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, ImageList
 from numpy.typing import NDArray
@@ -42,19 +43,13 @@ class Detector:
         Raises:
             InputError: no such device, or configuration or weights are absent or do not fit each other.
         """
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from None
+        check_device(device)
         path = find_weights(settings)
         self.settings = settings
         self.weights_sha256 = file_sha256(path)
         self.config = build_config(settings, device)
-        self.model = build_model(self.config).eval()
+        self.model = _build(settings, self.config)
         _load(self.model, path)
-        self._resize = ResizeShortestEdge(
-            [self.config.INPUT.MIN_SIZE_TEST] * 2, self.config.INPUT.MAX_SIZE_TEST, sample_style="range"
-        )
 
     @torch.inference_mode()
     def detect(self, images: NDArray[np.uint8], regions: int) -> Regions:
@@ -82,7 +77,10 @@ class Detector:
 
     def _prepare(self, images: NDArray[np.uint8]) -> tuple[ImageList, tuple[float, float]]:
         height, width = images.shape[1:3]
-        transform = self._resize.get_transform(images[0])
+        target = ResizeShortestEdge.get_output_shape(
+            height, width, self.config.INPUT.MIN_SIZE_TEST, self.config.INPUT.MAX_SIZE_TEST
+        )
+        transform = ResizeTransform(height, width, *(max(side, 1) for side in target))
         order = slice(None, None, -1) if self.config.INPUT.FORMAT == "BGR" else slice(None)
         resized = np.stack([transform.apply_image(image[:, :, order]) for image in images])
         tensor = torch.from_numpy(resized).permute(0, 3, 1, 2).to(self.model.device, torch.float32)
@@ -102,6 +100,7 @@ class Detector:
         boxes_NC4 = boxes.reshape(len(boxes), -1, 4)
         scores_NC = scores_NC[:, :-1]  # background is last
         finite = torch.isfinite(boxes_NC4).flatten(1).all(1) & torch.isfinite(scores_NC).all(1)
+        finite &= torch.isfinite(features_NV).all(1)
         scores_NC = torch.where(finite[:, None], scores_NC, 0.0)
         boxes_NC4 = torch.nan_to_num(boxes_NC4)
         height, width = size
@@ -118,22 +117,30 @@ def build_config(settings: DetectorSettings, device: str) -> CfgNode:
     Raises:
         InputError: an unknown zoo file or detectron2 key.
     """
-    folder = Path(detectron2.__file__).parent / "model_zoo" / "configs"
-    path = folder / settings.config
-    if not path.is_file():
+    folder = (Path(detectron2.__file__).parent / "model_zoo" / "configs").resolve()
+    path = (folder / settings.config).resolve()
+    if not path.is_file() or folder not in path.parents:
         raise InputError(f"detector {settings.name!r}: config {settings.config!r} is not in detectron2's model zoo")
     config = get_cfg()
-    config.merge_from_file(str(path))
     try:
-        config.merge_from_list([part for pair in settings.overrides.items() for part in pair])
+        config.merge_from_file(str(path), allow_unsafe=False)
+        config.merge_from_list([part for pair in _flat(settings.overrides).items() for part in pair])
     except (AssertionError, KeyError, ValueError) as error:
-        raise InputError(f"detector {settings.name!r}: overrides: {error}") from None
+        raise InputError(f"detector {settings.name!r}: config or overrides: {error}") from None
     config.MODEL.DEVICE = device
     config.MODEL.WEIGHTS = ""
     config.MODEL.MASK_ON = False
     config.MODEL.KEYPOINT_ON = False
     config.freeze()
     return config
+
+
+def check_device(name: str) -> None:
+    """Raises InputError where torch has no such device."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
 
 
 def pooled_features(model: nn.Module, maps: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
@@ -143,6 +150,32 @@ def pooled_features(model: nn.Module, maps: dict[str, Tensor], boxes: list[Boxes
         return heads._shared_roi_transform([maps[name] for name in heads.in_features], boxes).mean(dim=(2, 3))
     pooled = heads.box_pooler([maps[name] for name in heads.box_in_features], boxes)
     return heads.box_head(pooled)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{A: {B: 1}}`` as ``{"A.B": 1}``: ``--set detector.overrides.A.B=1`` means the one key."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _build(settings: DetectorSettings, config: CfgNode) -> nn.Module:
+    """The model with random weights, checked against what the preset says of it."""
+    try:
+        model = build_model(config).eval()
+    except (KeyError, AttributeError, ValueError, AssertionError) as error:
+        raise InputError(f"detector {settings.name!r}: detectron2 cannot build it: {error}") from None
+    if not hasattr(model, "roi_heads") or not hasattr(model.roi_heads, "box_predictor"):
+        raise InputError(
+            f"detector {settings.name!r}: {settings.config} has no RoI heads, so it gives no region features"
+        )
+    width, classes = model.roi_heads.box_predictor.cls_score.in_features, config.MODEL.ROI_HEADS.NUM_CLASSES
+    if width != settings.feature_dim:
+        raise InputError(f"detector {settings.name!r}: its features are {width} wide, feature_dim says otherwise")
+    if settings.classes and classes != len(settings.classes):
+        raise InputError(f"detector {settings.name!r}: it knows {classes} classes, {len(settings.classes)} are named")
+    return model
 
 
 def _load(model: nn.Module, path: Path) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_specs import atomic
+from data_specs.configuration import dump
 from data_specs.errors import InputError
 from data_specs.shard_index import ShardIndex, build_index, write_labels
-from data_specs.shards import CommitRecord, Provenance, committed, provenance_difference, records
+from data_specs.shards import CommitRecord, Provenance, committed, provenance_difference, record_paths, records
+from extract.frames import check_tools
 from extract.plan import Plan, ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
 from extract.worker import Worker
+
+LOCK_NAME, CONFIG_NAME = ".lock", "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,20 @@ def run_extraction(
     Raises:
         InputError: the folder holds shards that were planned or made differently.
     """
-    settings.out.mkdir(parents=True, exist_ok=True)
-    atomic.remove_leftovers(settings.out)
-    _refuse_foreign(settings.out, plan, provenance)
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
+    check_tools(settings.limits.limits())
+    with _alone_in(settings.out):
+        atomic.remove_leftovers(settings.out)
+        _refuse_foreign(settings.out, plan, provenance)
+        return _make(settings, plan, provenance, workers, address)
+
+
+def _make(
+    settings: ExtractionSettings, plan: Plan, provenance: Provenance, workers: int, address: str | None
+) -> Outcome:
     skipped: list[CommitRecord] = []
     with ExtractionProgress(plan.num_items) as progress:
         todo = _uncommitted(settings.out, plan, provenance, skipped, progress)
@@ -53,8 +70,23 @@ def run_extraction(
             made = make_on_cluster(settings, todo, provenance, workers, address, progress)
         planned = (*skipped, *made)
     write_labels(settings.out, settings.detector.classes)
+    described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
+    atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, records(settings.out))
     return Outcome(index, planned, len(skipped))
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two extractions into one folder would take each other's temporary files for leftovers."""
+    with (folder / LOCK_NAME).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another extraction is at work in it; wait for it or choose another --out"
+            ) from None
+        yield
 
 
 def _make_here(
@@ -93,7 +125,7 @@ def _uncommitted(
 def _refuse_foreign(folder: Path, plan: Plan, provenance: Provenance) -> None:
     splits = {name.rpartition("-")[0] for name in plan.names}
     planned = set(plan.names)
-    for path in sorted(folder.glob("*-[0-9]*.json")):
+    for path in record_paths(folder):
         record = committed(folder, path.stem)
         if record is None:
             continue

@@ -7,6 +7,7 @@ the frames is decoded but what the codec needs.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ import ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from data_specs.errors import InputError
 from data_specs.failures import MediaError, Reason
 from data_specs.manifest import Item
 from data_specs.media import Limits, descriptor_url, find_tool, opened, run_tool
 from data_specs.probe import Probe, probe
-from extract.sampling import segment_middles, shown_frame
+from extract.sampling import segment_middles
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ def sample_frames(root: Path, item: Item, frames: int, limits: Limits) -> Frames
             wanted = [0]
         else:
             start, end = _clip(item, found)
-            wanted = [shown_frame(found.shown_at, time) for time in segment_middles(start, end, frames)]
+            wanted = [found.frame_at(time) for time in segment_middles(start, end, frames)]
         distinct = sorted(set(wanted))
         images = decode(descriptor, found, distinct, limits)
         rows = [distinct.index(frame) for frame in wanted]
@@ -59,14 +61,15 @@ def decode(descriptor: int, found: Probe, indices: list[int], limits: Limits) ->
     url, options = descriptor_url(descriptor), limits.input_arguments()
     inputs = []
     for index in indices:
-        seek = _just_before(found, index)
+        seek, until = found.window(index)
         moment = {} if seek is None else {"ss": f"{seek:.6f}"}
-        inputs.append(
-            ffmpeg.input(url, threads=1, fflags="+genpts", **options, **moment).video.filter("trim", end_frame=1)
-        )
+        source = ffmpeg.input(url, threads=1, fflags="+genpts", **options, **moment)[str(found.stream)]
+        inputs.append(source.filter("trim", end=f"{until:.6f}").filter("trim", end_frame=1))
     joined = inputs[0] if len(inputs) == 1 else ffmpeg.concat(*(i.filter("setpts", "0") for i in inputs), v=1, a=0)
     command = (
-        ffmpeg.output(joined, "pipe:1", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", vsync="0", threads=1)
+        ffmpeg.output(
+            joined, "pipe:1", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough", threads=1
+        )
         .global_args("-nostdin", "-v", "error", "-filter_threads", "1", "-filter_complex_threads", "1")
         .compile(cmd=str(find_tool("ffmpeg")))
     )
@@ -78,6 +81,32 @@ def decode(descriptor: int, found: Probe, indices: list[int], limits: Limits) ->
     return np.stack(images)
 
 
+def check_tools(limits: Limits) -> None:
+    """Takes two frames of a tiny clip, so that tools which do not work are not mistaken for media which do not.
+
+    Raises:
+        InputError: ffmpeg or ffprobe is absent or does not do what is asked of it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.avi"
+        made = run_tool(
+            ffmpeg.input("testsrc=size=32x32:rate=5:duration=1", f="lavfi")
+            .output(str(path), vcodec="mpeg4")
+            .global_args("-nostdin", "-v", "error")
+            .compile(cmd=str(find_tool("ffmpeg"))),
+            limits,
+        )
+        try:
+            found = sample_frames(path.parent, Item("check", path.name, "train"), 2, limits)
+        except MediaError as error:
+            raise InputError(
+                f"{find_tool('ffmpeg')} and {find_tool('ffprobe')} cannot be used: {error}; {made.stderr[-200:]}"
+                " (ffmpeg 5.1 or newer is needed; without one on PATH, make setup brings its own)"
+            ) from None
+    if found.images.shape != (2, 32, 32, 3):
+        raise InputError(f"{find_tool('ffmpeg')} gave frames of shape {found.images.shape}, not (2, 32, 32, 3)")
+
+
 def _clip(item: Item, found: Probe) -> tuple[float, float]:
     start = max(found.shown_at[0] + (item.clip_start or 0.0), found.shown_at[0])
     end = found.end if item.clip_end is None else min(found.shown_at[0] + item.clip_end, found.end)
@@ -87,14 +116,6 @@ def _clip(item: Item, found: Probe) -> tuple[float, float]:
             f"the clip from {item.clip_start} s to {item.clip_end} s lies past the end, {found.end:.3f} s",
         )
     return start, end
-
-
-def _just_before(found: Probe, index: int) -> float | None:
-    """Where to seek, in seconds from the container's start, so that frame ``index`` is the first to come out."""
-    if index == 0:
-        return None
-    between = (found.shown_at[index - 1] + found.shown_at[index]) / 2
-    return max(between - found.start, 0.0)
 
 
 def _read_ppm_stream(data: bytes) -> list[NDArray[np.uint8]]:

@@ -24,7 +24,7 @@ class DetectorSettings(Settings):
     weights: a safetensors file beside the YAML, in the working folder's ``weights/`` or in $REGIONVLP_WEIGHTS.
     classes: class names without background, in the order of the model's outputs.
     nms: per-class suppression IoU of the selection. min_score: candidates at or below it are no regions.
-    batch: frames in one forward pass at most; it bounds memory and does not change the result.
+    batch: frames in one forward pass at most; it bounds memory, and moves results by float rounding.
     """
 
     name: str

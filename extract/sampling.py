@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Sequence
-
 SEGMENT_MIDDLES = "segment-middles"
 
 
@@ -19,11 +16,3 @@ def segment_middles(start: float, end: float, frames: int) -> list[float]:
     if end < start:
         raise ValueError(f"a clip from {start} s to {end} s is empty")
     return [start + (end - start) * (2 * i + 1) / (2 * frames) for i in range(frames)]
-
-
-def shown_frame(shown_at: Sequence[float], time: float) -> int:
-    """The index of the frame that is on screen at ``time``: the last one shown at or before it (else the first).
-
-    ``shown_at`` are the rising times, in seconds, at which frames appear.
-    """
-    return max(bisect.bisect_right(shown_at, time + 1e-9) - 1, 0)

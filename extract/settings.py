@@ -15,7 +15,7 @@ from data_specs.shards import Provenance, file_sha256
 from extract.presets import DetectorSettings, find_weights, read_preset
 from extract.sampling import SEGMENT_MIDDLES
 
-_NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes", "batch")
+_NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes")
 
 
 class MediaLimits(Settings):

@@ -5,6 +5,7 @@ A frame is drawn, compressed as a JPEG of random quality (clips are compressed t
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -19,6 +20,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 from rich.progress import Progress, TextColumn
 from safetensors.torch import save_file
 from torch import nn
@@ -33,6 +35,9 @@ from extract.presets import PRESETS, DetectorSettings, load_preset
 
 _HIDDEN = 0.5  # an object less visible than this is not counted as missed
 _IOU = 0.5
+_LEARNT = 0.3  # less visible than this is no object to learn
+_SCENES_A_PICTURE = 3
+_PLAIN_EVERY = 50  # steps between two lines where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,16 @@ def make_detector(out: Path | None, *, steps: int, batch: int, lr: float, seed: 
     """Trains, saves ``shapes.safetensors`` and ``shapes.recall.json`` to ``out`` and returns the recall."""
     out = out or PRESETS
     settings = load_preset("shapes")
-    with Progress(*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}")) as progress:
+    columns = (*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"))
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("train", total=steps, loss=float("nan"))
-        model = train(settings, steps, batch, lr, seed, lambda step, loss: progress.update(task, advance=1, loss=loss))
+
+        def report(step: int, loss: float) -> None:
+            progress.update(task, advance=1, loss=loss)
+            if not progress.console.is_terminal and step % _PLAIN_EVERY == 0:
+                progress.console.print(f"step {step}/{steps}  loss {loss:.3f}", highlight=False)
+
+        model = train(settings, steps, batch, lr, seed, report)
     path = (out / settings.weights).absolute()
     save_weights(model, path)
     detector = Detector(settings.model_copy(update={"weights": str(path), "sha256": ""}))
@@ -70,7 +82,7 @@ def train(
     """Trains from random weights for ``steps`` steps of ``batch`` frames; ``report`` gets step and loss."""
     torch.manual_seed(seed)
     config = build_config(settings, "cpu")
-    model = build_model(config).train()
+    model = build_model(config).train().to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
     warm_up = max(steps // 20, 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -93,15 +105,20 @@ def train(
 
 
 def training_frames(seed: int) -> Iterator[dict]:
-    """Endless inputs of a detectron2 model in training, each a fresh scene of the train split at a random moment."""
+    """Endless inputs of a detectron2 model in training, each a fresh picture of the train split at a random moment.
+
+    The things of several scenes are drawn into one: more objects, and more of them half hidden, for the same price.
+    """
     rng = np.random.default_rng(seed)
     index = 0
     while True:
-        truth = render_frame(make_scene(seed, "train", index), float(rng.uniform(0, DURATION_S)))
-        index += 1
+        scenes = [make_scene(seed, "train", index + n) for n in range(_SCENES_A_PICTURE)]
+        index += _SCENES_A_PICTURE
+        crowd = dataclasses.replace(scenes[0], things=tuple(thing for scene in scenes for thing in scene.things))
+        truth = render_frame(crowd, float(rng.uniform(0, DURATION_S)))
         image = as_jpeg(truth.image, int(rng.integers(35, 96)))
         instances = Instances(image.shape[:2])
-        shown = truth.visible >= 0.25
+        shown = truth.visible >= _LEARNT
         instances.gt_boxes = Boxes(torch.from_numpy(truth.boxes[shown]))
         instances.gt_classes = torch.from_numpy(truth.labels[shown]).long()
         yield {"image": torch.from_numpy(image).permute(2, 0, 1).contiguous(), "instances": instances}

@@ -12,13 +12,13 @@ from data_specs.samples import SampleError
 from data_specs.shard_index import read_index
 from data_specs.shards import (
     INDEX_NAME,
-    LABELS_NAME,
     CommitRecord,
     ShardError,
     file_sha256,
     iterate_shard,
     provenance_difference,
     read_record,
+    record_paths,
 )
 
 
@@ -41,7 +41,7 @@ def verify(folder: Path, threads: int, report: Callable[[], None]) -> Verified:
     Raises:
         InputError: the folder is absent or holds no commit record.
     """
-    paths = [p for p in sorted(folder.glob("*.json")) if p.name not in (INDEX_NAME, LABELS_NAME)]
+    paths = record_paths(folder)
     if not paths:
         raise InputError(f"{folder}: no commit record is there; make shards with: python -m extract run --out {folder}")
     problems: list[str] = []
@@ -81,6 +81,10 @@ def _check_shard(folder: Path, record: CommitRecord) -> list[str]:
     try:
         for sample in iterate_shard(path):
             samples += 1
+            frames, kept, width = sample.regions.features.shape
+            made = record.provenance
+            if (kept, width) != (made.regions, made.feature_dim) or frames not in (1, made.frames):
+                return [f"{path}: sample {sample.key}: features {[frames, kept, width]} are not what was asked for"]
             regions += int(sample.regions.count.sum())
     except (ShardError, SampleError) as error:
         return [str(error)]

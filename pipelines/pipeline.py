@@ -24,6 +24,13 @@ class Variable(Settings):
     required: bool = False
 
 
+class Requirement(Settings):
+    """A file or folder that must be there before the first step, so that a long run does not end for want of it."""
+
+    path: str
+    says: str
+
+
 class Option(Settings):
     """Arguments that a step gets only when a variable has a value."""
 
@@ -71,6 +78,7 @@ class Pipeline(Settings):
     about: str
     fresh: bool = False
     variables: dict[str, Variable]
+    requires: tuple[Requirement, ...] = ()
     steps: tuple[Step, ...]
     expect: tuple[Expectation, ...] = ()
     epilogue: str = ""
@@ -99,7 +107,8 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
     pipeline = build(Pipeline, tree, f"{name}.yaml")
     defaults = {key: variable.default for key, variable in pipeline.variables.items()}
     configs = {step.name: step.config for step in pipeline.steps if step.config is not None}
-    chosen = override({**defaults, **configs}, assignments)
+    texts, others = _texts(pipeline, assignments)
+    chosen = override({**defaults, **configs}, others) | texts
     unknown = next((key for key in chosen if key not in defaults and key not in configs), None)
     if unknown is not None:
         raise InputError(f"pipeline {name!r} has no {unknown!r}: {did_you_mean(unknown, [*defaults, *configs])}")
@@ -114,7 +123,21 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
         step.model_copy(update={"config": chosen[step.name]}) if step.name in configs else step
         for step in pipeline.steps
     )
-    return pipeline.model_copy(update={"steps": steps}), _resolve(values)
+    return pipeline.model_copy(update={"steps": steps}), _resolve(values, defaults)
+
+
+def _texts(pipeline: Pipeline, assignments: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Variables that are text take what is given to the letter: a folder called ``0123`` or ``a #b`` is no YAML."""
+    texts: dict[str, str] = {}
+    others = []
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        variable = pipeline.variables.get(name)
+        if equals and variable is not None and (variable.default is None or isinstance(variable.default, str)):
+            texts[name] = value
+        else:
+            others.append(assignment)
+    return texts, others
 
 
 def command_line(step: Step, values: dict[str, Any]) -> list[str]:
@@ -145,13 +168,13 @@ def fill(text: str, values: dict[str, Any]) -> str:
     """
     try:
         return text.format_map(values)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise InputError(f"{text!r}: {error} is no variable of this pipeline; double a brace that is meant") from None
 
 
-def _resolve(values: dict[str, Any]) -> dict[str, Any]:
-    """Variables may use other variables, once: ``out: shards/{dataset}``."""
-    return {key: _fill_tree(value, values) for key, value in values.items()}
+def _resolve(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Defaults may use other variables, once: ``out: shards/{dataset}``. What the user gave stays as it is."""
+    return {key: _fill_tree(value, values) if value == defaults[key] else value for key, value in values.items()}
 
 
 def _fill(argument: str, values: dict[str, Any]) -> list[str]:

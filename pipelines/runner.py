@@ -38,9 +38,18 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         click.ClickException: an expectation does not hold.
     """
     out = Path(str(values["out"]))
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is no folder; choose another with --set out=...")
+    for requirement in pipeline.requires:
+        path = Path(fill(requirement.path, values))
+        if not path.exists():
+            raise InputError(f"{path} is not there: {requirement.says}")
     if pipeline.fresh:
         _clear(out, pipeline)
-    atomic.write_text(out / LEDGER, json.dumps({"pipeline": pipeline.name, "values": values}, indent=1) + "\n")
+    try:
+        atomic.write_text(out / LEDGER, json.dumps({"pipeline": pipeline.name, "values": values}, indent=1) + "\n")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}; choose another with --set out=...") from None
     console = Console(stderr=True, highlight=False)
     took: list[tuple[Step, float]] = []
     for number, step in enumerate(pipeline.steps, 1):

@@ -101,7 +101,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     hashes = {name: file_sha256(target / name) for name in FILES}
     record = {"format_version": FORMAT_VERSION, "step": checkpoint.position.step, "sha256": hashes}
     atomic.write_text(target / RECORD, json.dumps(record, indent=1) + "\n")
-    for old in _committed(folder)[:-keep]:
+    for old in _superseded(folder, target, keep):
         _remove(old)
     return target
 
@@ -147,7 +147,18 @@ def _is_whole(checkpoint: Path) -> bool:
 
 def _committed(folder: Path) -> list[Path]:
     found = [path.parent for path in folder.glob(f"step-*/{RECORD}") if _FOLDER.fullmatch(path.parent.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+    return sorted(found, key=_step)
+
+
+def _superseded(folder: Path, newest: Path, keep: int) -> list[Path]:
+    """All but the ``keep`` newest up to ``newest``. What is beyond it or not committed was left by a run that died."""
+    every = {path for path in folder.glob("step-*") if _FOLDER.fullmatch(path.name)}
+    committed = [path for path in _committed(folder) if _step(path) <= _step(newest)]
+    return sorted(every - set(committed[-keep:]))
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _remove(checkpoint: Path) -> None:

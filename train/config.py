@@ -64,13 +64,13 @@ class LossConfig(Settings):
     """The objective. A weight of 0 switches its part off.
 
     temperature: what both similarities are divided by. sharpness: inverse temperature of a region's attention over
-    the words (20 in the released code; 1 is the formula without it).
+    the words (1 is the published formula; the released code uses 20).
     """
 
     global_weight: float = Field(1.0, ge=0)
     local_weight: float = Field(1.0, ge=0)
     temperature: PositiveFloat = 0.05
-    sharpness: PositiveFloat = 20.0
+    sharpness: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,8 +27,9 @@ class Journal:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
     def write(self, metrics: Mapping[str, float]) -> None:
-        """One step's values; ``step`` is among them."""
-        self._lines.write(json.dumps(metrics) + "\n")
+        """One step's values; ``step`` is among them. One that is not finite (fp16 that overflowed) is null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        self._lines.write(json.dumps(finite) + "\n")
         for name, value in metrics.items():
             if name not in ("step", "epoch"):
                 self._events.add_scalar(name, value, int(metrics["step"]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +30,8 @@ from train.vit_weights import load_vit
 FORMAT_VERSION = 1
 MODEL_TYPE = "regionvlp"
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+# What transformers raises for a text_config that describes no encoder: its own validation errors among them.
+_BROKEN_DESCRIPTION = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,22 +134,21 @@ class RegionTextModel(nn.Module):
         described = _read_description(folder)
         source = str(folder / CONFIG_NAME)
         config = build(ModelConfig, described["model"], source)
+        loss = build(LossConfig, described["loss"], source)
         try:
             text_config = AutoConfig.for_model(**described["text_config"])
-            backbone = AutoModel.from_config(text_config)
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{source}: text_config describes no text encoder: {error}") from None
-        try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), config=text_config, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder}: the tokenizer's files are missing or broken: {error}") from None
-        model = cls(
-            config,
-            backbone,
-            CaptionTokenizer(tokenizer, config.max_words),
-            build(LossConfig, described["loss"], source),
-        )
-        _load_weights(model, folder / WEIGHTS_NAME)
+            words = CaptionTokenizer(tokenizer, config.max_words)
+            with torch.device("meta"):  # takes no memory: config.json is not to be trusted before the weights agree
+                skeleton = cls(config, AutoModel.from_config(text_config), words, loss)
+        except _BROKEN_DESCRIPTION as error:
+            detail = " ".join(str(error).split())[:300]
+            raise InputError(
+                f"{folder}: config.json or the tokenizer's files are missing or broken: {detail}"
+            ) from None
+        _check_shapes(skeleton, folder / WEIGHTS_NAME)
+        model = cls(config, AutoModel.from_config(text_config), words, loss)
+        model.load_state_dict(load_file(folder / WEIGHTS_NAME))
         return model.to(device).eval()
 
 
@@ -172,15 +173,20 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _load_weights(model: nn.Module, path: Path) -> None:
+def _check_shapes(skeleton: nn.Module, path: Path) -> None:
+    """Compares the weights' header with what config.json describes, before either takes memory."""
     try:
-        tensors = load_file(path)
+        with safe_open(path, "pt") as weights:
+            found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; the model folder is not whole, copy or write it again") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a safetensors file: {error}; copy or write the model folder again") from None
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: weights of another architecture than {CONFIG_NAME} says: {detail}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    differing = sorted(name for name in found | expected if found.get(name) != expected.get(name))
+    if differing:
+        name = differing[0]
+        raise InputError(
+            f"{path}: weights of another architecture than {CONFIG_NAME} says: {len(differing)} tensors differ, first"
+            f" {name}: {found.get(name, 'absent')}, expected {expected.get(name, 'none')}"
+        )

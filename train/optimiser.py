@@ -12,7 +12,7 @@ _NO_DECAY = ("cls_token", "temporal_embed")
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig) -> AdamW:
-    """AdamW over the parameters that learn; norms, biases and position tables are not decayed."""
+    """AdamW over the parameters that learn; norms, biases, [CLS] and the temporal table are not decayed."""
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

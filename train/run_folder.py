@@ -10,6 +10,7 @@ from typing import Any
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
+from train.checkpoint import latest
 from train.config import TrainConfig
 from train.model import RegionTextModel
 
@@ -19,20 +20,23 @@ _FIXED = ("model", "data", "loss", "optimiser", "precision", "seed")
 _MAY_MOVE = {"data": {"shards", "max_corrupt"}}
 
 
-def open_run(config: TrainConfig, resume: bool) -> None:
-    """Makes the run folder and writes ``config.yaml``, or checks that the run in it is the one to go on with.
+def check_run(config: TrainConfig, resume: bool) -> None:
+    """Whether ``config`` may run in the folder ``config.out``. Writes nothing.
 
     Raises:
-        InputError: a run stands there and ``resume`` is false, or it was started with other settings.
+        InputError: it is no folder, a run stands there and ``resume`` is false, or that run has come so far with other
+            settings that it could not go on exactly.
     """
     path = config.out / CONFIG_NAME
+    if config.out.exists() and not config.out.is_dir():
+        raise InputError(f"{config.out}: is no folder; choose another with --set out=FOLDER")
     if path.exists():
         if not resume:
             raise InputError(
                 f"{config.out}: a run stands here already; go on with it with --resume, remove the folder,"
                 " or choose another with --set out=FOLDER"
             )
-        changed = _differences(load(TrainConfig, path), config)
+        changed = _differences(load(TrainConfig, path), config) if _has_come_far(config.out) else []
         if changed:
             raise InputError(
                 f"{path}: this run was started with other settings, so it cannot go on exactly: {'; '.join(changed)};"
@@ -40,19 +44,41 @@ def open_run(config: TrainConfig, resume: bool) -> None:
             )
     elif config.out.is_dir() and any(config.out.iterdir()):
         raise InputError(f"{config.out}: holds files but no run; choose an empty or new folder with --set out=FOLDER")
-    config.out.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(path, dump(config))
+
+
+def open_run(config: TrainConfig) -> None:
+    """Makes the run folder and writes ``config.yaml``, once everything that the run needs was found.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(config.out / CONFIG_NAME, dump(config))
+    except OSError as error:
+        raise InputError(
+            f"{config.out}: cannot be written: {error.strerror}; choose another with --set out=FOLDER"
+        ) from None
 
 
 def write_model(model: RegionTextModel, run: Path) -> Path:
     """Writes ``model/`` whole or not at all; returns the folder."""
-    temporary, target = run / f".{MODEL}{atomic.TEMPORARY_SUFFIX}", run / MODEL
-    for leftover in (temporary, target):
+    target = run / MODEL
+    temporary, old = (run / f".{name}{atomic.TEMPORARY_SUFFIX}" for name in (MODEL, f"{MODEL}.old"))
+    for leftover in (temporary, old):
         if leftover.exists():
             shutil.rmtree(leftover)
     model.save_pretrained(temporary)
+    if target.exists():
+        os.replace(target, old)
     os.replace(temporary, target)
+    shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _has_come_far(run: Path) -> bool:
+    """Whether anything was learnt that other settings would not continue."""
+    return latest(run / CHECKPOINTS) is not None or (run / MODEL).exists()
 
 
 def _differences(before: TrainConfig, now: TrainConfig) -> list[str]:

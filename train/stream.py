@@ -25,7 +25,7 @@ import webdataset
 from data_specs.errors import InputError, did_you_mean
 from data_specs.samples import METADATA_SUFFIX, REGIONS_SUFFIX, Sample, SampleError, decode_sample
 from data_specs.shard_index import read_index
-from data_specs.shards import committed
+from data_specs.shards import ShardError, check_members, committed
 from train.batch import RegionBatch, collate_regions
 from train.config import DataConfig
 
@@ -160,6 +160,8 @@ def open_shards(config: DataConfig) -> tuple[int, list[Shard]]:
     shards: list[Shard] = []
     widths: dict[Path, int] = {}
     splits: set[str] = set()
+    if len({folder.resolve() for folder in config.shards}) < len(config.shards):
+        raise InputError(f"data.shards: {_named(config)}: a folder is named twice, so its samples would count double")
     for folder in config.shards:
         index = read_index(folder)
         widths[folder] = index.provenance.feature_dim
@@ -196,6 +198,10 @@ def read_shard(shard: Shard) -> Iterator[_Raw]:
         InputError: the tar is cut, or holds more or fewer samples than were committed.
     """
     found = 0
+    try:
+        check_members(shard.path)
+    except ShardError as error:
+        raise InputError(f"{error}; extract it again") from None
     # The tar's own order, every shard by whoever asks: order and division among ranks are decided above.
     pipeline = webdataset.WebDataset(
         [str(shard.path)], shardshuffle=False, nodesplitter=None, workersplitter=None, empty_check=False

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from train.batch import TextBatch
 
@@ -37,7 +37,7 @@ class CaptionTokenizer:
         """
         if not sentences:
             raise ValueError("no sentence to tokenize")
-        found = self.tokenizer(list(sentences), padding="longest", truncation=True, max_length=self._max_length)
+        found = self._encode(sentences, padding="longest")
         return TextBatch(torch.tensor(found["input_ids"]), torch.tensor(found["attention_mask"], dtype=torch.bool))
 
     def words(self, sentences: Sequence[str]) -> list[list[str]]:
@@ -45,8 +45,14 @@ class CaptionTokenizer:
         if not sentences:
             return []
         special = set(self.special_ids)
-        found = self.tokenizer(list(sentences), truncation=True, max_length=self._max_length)["input_ids"]
+        found = self._encode(sentences)["input_ids"]
         return [self.tokenizer.convert_ids_to_tokens([i for i in ids if i not in special]) for ids in found]
+
+    def _encode(self, sentences: Sequence[str], **options: str) -> BatchEncoding:
+        """A caption that spells out ``[SEP]`` means these characters, not the end of the sentence."""
+        return self.tokenizer(
+            list(sentences), truncation=True, max_length=self._max_length, split_special_tokens=True, **options
+        )
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer's files into ``folder``, in the Hugging Face layout."""

@@ -26,7 +26,7 @@ from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.optimiser import learning_rate, make_optimiser
 from train.progress import ProgressReport
-from train.run_folder import CHECKPOINTS, open_run, write_model
+from train.run_folder import CHECKPOINTS, check_run, open_run, write_model
 from train.stream import Batch, RegionStream, ahead
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -59,19 +59,22 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
         InputError: data, model or run folder do not allow it.
         NonFiniteError: training diverged.
     """
-    open_run(config, resume)
-    return Trainer(config, resume).run()
+    device = choose_device(config.device)
+    config = config.model_copy(update={"precision": choose_precision(config.precision, device)})
+    check_run(config, resume)
+    trainer = Trainer(config, device, resume)
+    open_run(config)
+    return trainer.run()
 
 
 class Trainer:
     """One run: model, optimiser, data and where it stands."""
 
-    def __init__(self, config: TrainConfig, resume: bool) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, resume: bool) -> None:
         self.config = config
+        self.device, self.precision = device, config.precision
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.device = choose_device(config.device)
-        self.precision = choose_precision(config.precision, self.device)
         torch.manual_seed(config.seed)
         self.stream = RegionStream(config.data, config.model.box_dim)
         if self.stream.feature_dim != config.model.feature_dim:

@@ -105,8 +105,7 @@ class VideoEncoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for parameter in (self.temporal_embed, self.cls_token):
-            nn.init.trunc_normal_(parameter, std=_INIT_STD)
+        nn.init.trunc_normal_(self.cls_token, std=_INIT_STD)  # temporal rows that are never trained stay zero
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=_INIT_STD)

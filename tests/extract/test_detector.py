@@ -116,3 +116,33 @@ def test_zoo_models_go_through_the_same_door(tmp_path: Path) -> None:
         found = Detector(settings).detect(image, 10)
         assert found.features.shape == (2, 10, width)
         assert found.count.tolist() == [10, 10]
+
+
+@pytest.mark.parametrize("size", [(2, 1300), (1300, 2), (1, 1)])
+def test_extreme_shapes_give_regions_or_none(detector: Detector, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, *size, 3), dtype=np.uint8)
+    assert detector.detect(image, 30).features.shape == (1, 30, 512)
+
+
+def test_a_config_outside_the_zoo_is_not_read(tmp_path: Path) -> None:
+    evil = tmp_path / "evil.yaml"
+    evil.write_text(f"MODEL: !!python/object/apply:os.mkdir ['{tmp_path / 'attacked'}']")
+    settings = load_preset("shapes")
+    for config in (str(evil), "../../../../../../../../../" + str(evil)):
+        with pytest.raises(InputError, match="model zoo"):
+            Detector(settings.model_copy(update={"config": config}))
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"feature_dim": 7}, "512 wide"),
+        ({"classes": ("one", "two")}, "36 classes"),
+        ({"config": "COCO-Detection/retinanet_R_50_FPN_1x.yaml", "overrides": {}}, "no RoI heads"),
+        ({"overrides": {"MODEL": {"META_ARCHITECTURE": "Nothing"}}}, "Nothing"),
+    ],
+)
+def test_presets_that_do_not_fit_their_model(changes: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Detector(load_preset("shapes").model_copy(update=changes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -75,6 +76,8 @@ def test_five_files_that_are_no_videos(hostile: tuple[Path, Path], ten_shards: P
     failures = {f.id: f.reason.value for record in outcome.planned for f in record.failures}
     assert failures == {identifier: reason for identifier, (_, reason) in HOSTILE.items()}
     assert verified(folder) == ()
+    extract(manifest, settings_for(root, tmp_path / "again"))
+    assert bytes_of(tmp_path / "again") == bytes_of(folder)
     with_bad = {s.id: s for record in records(folder) for s in iterate_shard(folder / record.shard)}
     without = {s.id: s for record in records(ten_shards) for s in iterate_shard(ten_shards / record.shard)}
     assert sorted(with_bad) == sorted(without)
@@ -103,35 +106,106 @@ def test_folder_of_another_run_is_refused(
     assert bytes_of(folder) == before
 
 
-@pytest.mark.parametrize("moment", ["before the first tar", "while tars are written", "before the index"])
+KILLED_AT = {  # the n-th call of the function, in a run of three shards
+    "in the middle of a tar": ("data_specs.shards.encode_sample", 6),
+    "before the first tar has its name": ("os.replace", 1),
+    "between a tar and its record": ("os.replace", 3),
+    "between the last record and the index": ("os.replace", 8),
+}
+KILL = """
+import os, signal, sys
+import data_specs.shards
+from extract.__main__ import main
+module, _, name = sys.argv[1].rpartition(".")
+holder, left = sys.modules[module], [int(sys.argv[2])]
+original = getattr(holder, name)
+def counted(*arguments, **options):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+setattr(holder, name, counted)
+main(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize("moment", KILLED_AT)
 def test_sigkill_then_rerun_gives_the_same_bytes(
     moment: str, ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "shards"
-    command = [sys.executable, "-m", "extract", "run", "--manifest", str(ten_manifest_path), "--root", str(ten_videos)]
-    command += ["--out", str(folder), "--frames", "2", "--videos-per-shard", "4"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    _wait_for(moment, folder, process)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    function, call = KILLED_AT[moment]
+    command = [sys.executable, "-c", KILL, function, str(call), "run", "--manifest", str(ten_manifest_path)]
+    command += ["--root", str(ten_videos), "--out", str(folder), "--frames", "2", "--videos-per-shard", "4"]
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert bytes_of(folder) != bytes_of(ten_shards)
     assert not (folder / "index.json").exists()
-    rerun = subprocess.run(command, capture_output=True, text=True)
-    assert rerun.returncode == 0, rerun.stderr
+    extract(ten_manifest_path, settings_for(ten_videos, folder))
     assert bytes_of(folder) == bytes_of(ten_shards)
 
 
-def _wait_for(moment: str, folder: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        partial = {name for name in names if name.endswith(".partial")}
-        records_there = {name for name in names if name.endswith(".json")}
-        if moment == "before the first tar" and any("train-00000.tar" in name for name in partial):
-            return
-        if moment == "while tars are written" and records_there and any(".tar." in name for name in partial):
-            return
-        if moment == "before the index" and len(records_there) == 2 and any("test-00000.tar" in n for n in partial):
-            return
+@pytest.mark.ray
+def test_a_killed_ray_worker_is_replaced(
+    ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path
+) -> None:
+    """The command line with its own cluster; one of its two workers is SIGKILLed while it makes a shard."""
+    folder, mark = tmp_path / "shards", f"REGIONVLP_TEST={tmp_path}"
+    command = [sys.executable, "-m", "extract", "run", "--manifest", str(ten_manifest_path), "--root", str(ten_videos)]
+    command += ["--out", str(folder), "--frames", "2", "--videos-per-shard", "4", "--workers", "2"]
+    name, _, value = mark.partition("=")
+    driver = subprocess.Popen(command, env={**os.environ, name: value}, stderr=subprocess.PIPE, text=True)
+    victim = _wait_for_worker(mark.encode(), folder, driver)
+    os.kill(victim, signal.SIGKILL)
+    _, stderr = driver.communicate(timeout=300)
+    assert driver.returncode == 0, stderr
+    assert "its worker died, attempt 2 of 3" in stderr
+    assert bytes_of(folder) == bytes_of(ten_shards)
+
+
+def _wait_for_worker(mark: bytes, folder: Path, driver: subprocess.Popen) -> int:
+    deadline = time.monotonic() + 240
+    while driver.poll() is None and time.monotonic() < deadline:
+        at_work = folder.is_dir() and any(".tar." in path.name for path in folder.iterdir())
+        for process in Path("/proc").glob("[0-9]*") if at_work else ():
+            try:
+                title, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+            except OSError:
+                continue  # it ended meanwhile
+            if title.startswith(b"ray::ShardActor.extract") and mark in environment.split(b"\0"):
+                return int(process.name)
+        time.sleep(0.01)
+    driver.kill()
+    pytest.fail(f"no worker was seen at work; the driver said: {driver.communicate()[1]}")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_more_workers_than_the_cluster_has_room_for(ten_videos: Path, ten_manifest_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"3 workers of 1 CPU .* use fewer --workers"):
+        extract(ten_manifest_path, settings_for(ten_videos, tmp_path / "s"), workers=3)
+
+
+def test_two_extractions_into_one_folder(
+    ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another extraction is at work"):
+            extract(ten_manifest_path, settings_for(ten_videos, folder))
+    extract(ten_manifest_path, settings_for(ten_videos, folder))
+    assert bytes_of(folder) == bytes_of(ten_shards)
+
+
+def test_other_json_files_are_no_records(
+    ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    shutil.copytree(ten_shards, folder)
+    (folder / "coverage.json").write_text("{}")
+    assert extract(ten_manifest_path, settings_for(ten_videos, folder)).skipped == 3
 
 
 def test_verify_finds_every_fault(ten_shards: Path, tmp_path: Path) -> None:

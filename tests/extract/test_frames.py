@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from data_specs.errors import InputError
 from data_specs.failures import MediaError, Reason
 from data_specs.manifest import Item, Manifest
 from data_specs.media import Limits, descriptor_url, find_tool, opened, run_tool
 from data_specs.probe import probe
-from extract.frames import decode, sample_frames
+from extract.frames import check_tools, decode, sample_frames
 from extract.sampling import segment_middles
 
 LIMITS = Limits()
 CLIPS = {
     "long_gop_b_frames.mp4": ["-c:v", "libx264", "-g", "250", "-bf", "3"],
-    "variable_rate.mp4": ["-vf", "select='not(mod(n,3))+gt(n,30)'", "-vsync", "vfr", "-c:v", "libx264"],
+    "variable_rate.mp4": ["-vf", "select='not(mod(n,3))+gt(n,30)'", "-fps_mode", "vfr", "-c:v", "libx264"],
     "b_frames.avi": ["-c:v", "mpeg4", "-bf", "2"],
     "vp9.webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
     "odd_size.mkv": ["-vf", "scale=101:75", "-c:v", "libx264", "-pix_fmt", "yuv444p"],
@@ -38,8 +39,8 @@ def make_clip(path: Path, arguments: list[str], seconds: float = 2, rate: int = 
 def full_decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Every frame, in presentation order, the simple way."""
     with opened(path) as descriptor:
-        command = [str(find_tool("ffmpeg")), "-v", "error", "-i", descriptor_url(descriptor), "-vsync", "0"]
-        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
+        command = [str(find_tool("ffmpeg")), "-v", "error", "-i", descriptor_url(descriptor)]
+        command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
         raw = run_tool(command, LIMITS, descriptors=[descriptor]).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, *size, 3)
 
@@ -115,3 +116,47 @@ def test_pixel_bomb_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as caught:
         sample_frames(tmp_path, Item("c", "clip.mp4", "train"), 2, Limits(pixels=1000))
     assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("end.mp4", []), ("front.mp4", ["-movflags", "faststart"]), ("a.mkv", [])]
+)
+@pytest.mark.parametrize("frames", [1, 8])
+def test_a_cut_file_is_truncated(tmp_path: Path, share: float, name: str, arguments: list[str], frames: int) -> None:
+    path = make_clip(tmp_path / name, ["-c:v", "libx264", "-g", "10", *arguments], seconds=8)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(MediaError) as caught:
+        sample_frames(tmp_path, Item("cut", name, "train"), frames, LIMITS)
+    assert caught.value.reason in (Reason.TRUNCATED, Reason.NOT_MEDIA)
+
+
+def test_of_two_video_streams_the_first_is_taken(tmp_path: Path) -> None:
+    other = ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=5:duration=3", "-map", "1", "-map", "0"]
+    make_clip(tmp_path / "two.mkv", [*other, "-c:v", "libx264"])
+    make_clip(tmp_path / "one.mkv", ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=5:duration=3", "-map", "1"])
+    two, one = (sample_frames(tmp_path, Item("c", f"{n}.mkv", "train"), 4, LIMITS) for n in ("two", "one"))
+    assert two.timestamps == one.timestamps
+    assert np.abs(two.images.astype(int) - one.images.astype(int)).mean() < 2
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    cover = make_clip(tmp_path / "cover.png", ["-frames:v", "1"])
+    audio = [str(find_tool("ffmpeg")), "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-i", str(cover)]
+    audio += ["-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "copy", "-disposition:v:0", "attached_pic"]
+    assert run_tool([*audio, str(tmp_path / "song.m4a")], LIMITS).returncode == 0
+    with pytest.raises(MediaError) as caught:
+        sample_frames(tmp_path, Item("s", "song.m4a", "train"), 2, LIMITS)
+    assert caught.value.reason is Reason.NO_VIDEO_STREAM
+
+
+def test_broken_tools_are_not_taken_for_broken_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_tools(LIMITS)
+    broken = tmp_path / "ffprobe"
+    broken.write_text("#!/bin/sh\nexit 127\n")
+    broken.chmod(0o755)
+    tools = {"ffmpeg": find_tool("ffmpeg"), "ffprobe": broken}
+    monkeypatch.setattr("data_specs.probe.find_tool", tools.__getitem__)
+    with pytest.raises(InputError, match="cannot be used"):
+        check_tools(LIMITS)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract.sampling import segment_middles, shown_frame
+from extract.sampling import segment_middles
 
 TIMES = st.floats(0, 1e5, allow_nan=False)
 
@@ -18,12 +18,6 @@ def test_middles_of_four_segments() -> None:
 def test_each_segment_has_one_timestamp(start: float, length: float, frames: int) -> None:
     times = segment_middles(start, start + length, frames)
     assert [int((t - start) / length * frames) for t in times] == list(range(frames))
-
-
-@given(shown_at=st.lists(TIMES, min_size=1, max_size=50, unique=True).map(sorted), time=TIMES)
-def test_shown_frame_is_the_last_at_or_before(shown_at: list[float], time: float) -> None:
-    before = [i for i, at in enumerate(shown_at) if at <= time + 1e-9]
-    assert shown_frame(shown_at, time) == (before[-1] if before else 0)
 
 
 @pytest.mark.parametrize(("start", "end", "frames"), [(0.0, 1.0, 0), (2.0, 1.0, 3)])

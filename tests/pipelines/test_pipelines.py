@@ -40,8 +40,9 @@ def test_steps_are_commands_that_exist(name: str) -> None:
         (["smok"], "unknown pipeline 'smok': did you mean smoke?"),
         (["extract"], "needs dataset"),
         (["pretrain", "--set", "shard=x"], "did you mean shards?"),
-        (["smoke", "--set", "out=a{nothing}"], "is no variable"),
-        (["smoke", "--set", "out={nothing: 1}"], "takes a value"),
+        (["pretrain", "--set", "epochs={a: 1}"], "takes a value"),
+        (["eval-msrvtt", "--set", "model=nowhere/model"], "nowhere/model is not there: a model/ folder"),
+        (["smoke", "--set", "out=setup.cfg"], "is no folder"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -57,6 +58,13 @@ def test_overrides_reach_variables_and_step_configs() -> None:
     assert config["data"]["shards"] == ["a", "b"]
     assert config["optimiser"]["lr"] == 0.1
     assert config["data"]["batch_size"] == 128
+
+
+@pytest.mark.parametrize("text", ["/data/a #b", "0123", "1_0", "/data/a: b", '"q" x', "a{b}", "true", ""])
+def test_paths_are_taken_to_the_letter(text: str) -> None:
+    pipeline, values = load_pipeline("extract", ("dataset=msrvtt", f"out={text}", "root=/x"))
+    assert values["out"] == text
+    assert text in command_line(pipeline.steps[1], values)
 
 
 def test_list_and_show() -> None:
