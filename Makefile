@@ -1,18 +1,20 @@
 # The user's doors. Variables reach the shell as its own variables, so that spaces and quotes in paths stay harmless.
 
 PYTHON ?= python3.11
-export PYTHON DATASET DATA_ROOT SHARDS DETECTOR FRAMES SPLIT WORKERS ARGS
+export PYTHON NAME DATASET ROOT DATA_ROOT SHARDS DETECTOR FRAMES SPLIT WORKERS ARGS
 
 RUN := .venv/bin/python -m
 PIPELINE := $(RUN) pipelines run
-# --set for each variable that was given; ARGS is passed on as it is.
-ROOT_OPTION = $${DATA_ROOT:+--set "root=$$DATA_ROOT"}
+# --set for each variable that was given; ARGS is passed on as it is. ROOT is a shorter name of DATA_ROOT; both are quoted,
+# since --set reads YAML, in which ": " and " #" in a folder's name would mean something.
+QUOTED = '$$(printf %s "$$$(1)" | sed "s/'/''/g")'
+ROOT_OPTION = $${ROOT:+--set "root=$(call QUOTED,ROOT)"} $${DATA_ROOT:+--set "root=$(call QUOTED,DATA_ROOT)"}
 WORKERS_OPTION = $${WORKERS:+--set "workers=$$WORKERS"}
 EXTRACT_OPTIONS = $(ROOT_OPTION) $${DETECTOR:+--set "detector=$$DETECTOR"} $${FRAMES:+--set "frames=$$FRAMES"} \
 	$${SPLIT:+--set "split=$$SPLIT"} $(WORKERS_OPTION) $$ARGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test lint lock clean extract need-dataset pretrain eval-msrvtt shapes-detector fixture
+.PHONY: help setup smoke test lint lock clean extract need-dataset pretrain doctor eval-msrvtt shapes-detector fixture
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -30,12 +32,12 @@ test: setup ## the tests (ARGS=... goes to pytest)
 	@$(RUN) pytest $$ARGS
 
 ##@ Run on your data
-extract: need-dataset setup ## DATASET=name DATA_ROOT=folder [DETECTOR= FRAMES= SPLIT= WORKERS= ARGS=]: videos to region shards
+extract: need-dataset setup ## DATASET=name ROOT=folder [DETECTOR= FRAMES= SPLIT= WORKERS= ARGS=]: videos to region shards
 	@$(PIPELINE) extract --set "dataset=$$DATASET" $(EXTRACT_OPTIONS)
 
 need-dataset:
 	@if [ -z "$$DATASET" ]; then \
-		echo "make extract: say which data set, for example: make extract DATASET=msrvtt DATA_ROOT=/data/msrvtt" >&2; \
+		echo "make extract: say which data set, for example: make extract DATASET=folder ROOT=my/videos" >&2; \
 		exit 2; fi
 
 pretrain: setup ## [SHARDS="folder, folder" ARGS=]: pre-training on region shards (default: shards/webvid, shards/cc3m)
@@ -43,6 +45,9 @@ pretrain: setup ## [SHARDS="folder, folder" ARGS=]: pre-training on region shard
 
 eval-msrvtt: setup ## DATA_ROOT=folder [DETECTOR= FRAMES= WORKERS= ARGS=]: text-to-video retrieval on MSR-VTT
 	@$(PIPELINE) eval-msrvtt $(EXTRACT_OPTIONS)
+
+doctor: setup ## NAME=pipeline [and what its own target takes]: what would fail later, before a long run
+	@$(RUN) pipelines doctor "$$NAME" $${DATASET:+--set "dataset=$$DATASET"} $(EXTRACT_OPTIONS)
 
 ##@ Work on the code
 lint: setup ## ruff: lint and format, without changing a file

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-from rich.table import Column, Table
 
-from data_specs.build import Built, build_manifest
+from data_specs import describe
+from data_specs.annotations.folder import FolderOptions
+from data_specs.build import build_manifest
+from data_specs.check import check_media
+from data_specs.manifest import SPLITS, read_manifest
+from data_specs.media_report import fault_lines, found_table
 from data_specs.shapes.generate import LAYOUTS, generate
 from data_specs.spec import load_spec, spec_names
-
-_QUERIES = {"first": "first caption", "all": "all captions"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,48 +41,21 @@ def list_command() -> None:
     Example:
       python -m data_specs list
     """
-    table = Table("name", "what", "protocols (first: default)", box=None)
-    for name in spec_names():
-        spec = load_spec(name)
-        others = [protocol for protocol in spec.protocols if protocol != spec.default_protocol]
-        table.add_row(name, spec.title, ", ".join([spec.default_protocol, *others]))
-    _console().print(table)
+    console().print(describe.overview(map(load_spec, spec_names())))
 
 
 @main.command("show")
 @click.argument("name")
 def show_command(name: str) -> None:
-    """Shows what a data set needs before anything is downloaded: files, places, splits, protocols, licence.
+    """Shows what a data set needs before anything is downloaded: what goes where, how much, and the next commands.
+
+    NAME is one that `list` names, or the path of a YAML of your own (docs/data-sets.md).
 
     \b
     Example:
       python -m data_specs show msrvtt
     """
-    spec, console = load_spec(name), _console()
-    console.print(f"[bold]{spec.name}[/bold]: {spec.title}", highlight=False)
-    for label, text in (("size", spec.size), ("source", spec.source), ("licence", spec.licence)):
-        console.print(f"[bold]{label}[/bold]: {text}", highlight=False)
-    console.print("[bold]media[/bold], below the root: " + " or ".join(spec.media_paths), highlight=False)
-    place = Column("place below the root (or)", overflow="fold", ratio=3)
-    origin = Column("where it comes from", ratio=2)
-    files = Table("file", place, Column("what it is", ratio=2), origin, title="Annotation files", show_lines=True)
-    for role, file in spec.files.items():
-        files.add_row(role, "\n".join(file.places), file.what, file.origin)
-    console.print(files)
-    protocols = Table("protocol", "split", "videos", "queries", "files", "optional questions", title="Protocols")
-    for protocol_name, protocol in spec.protocols.items():
-        default = " (default)" if protocol_name == spec.default_protocol else ""
-        for split_name, split in protocol.splits.items():
-            videos = "any" if split.videos is None else f"{split.videos:,}"
-            queries = "the chosen caption" if split.choice else _QUERIES[protocol.queries]
-            needed = ", ".join(("captions", *split.files, *split.choice) if "captions" in spec.files else split.files)
-            protocols.add_row(
-                f"{name}/{protocol_name}{default}", split_name, videos, queries, needed, ", ".join(split.questions)
-            )
-    console.print(protocols)
-    for protocol_name, protocol in spec.protocols.items():
-        text = f"[bold]{name}/{protocol_name}[/bold]: {protocol.title}. {protocol.notes}"
-        console.print(text.strip(), highlight=False)
+    console().print(describe.page(load_spec(name), name), highlight=False)
 
 
 @main.command("build")
@@ -85,21 +63,57 @@ def show_command(name: str) -> None:
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Manifest to write (.parquet).")
 @click.option("--protocol", help="One of those that `show NAME` lists; the default one if not given.")
-def build_command(name: str, root: Path, out: Path, protocol: str | None) -> None:
+@click.option("--clip-seconds", type=float, help="Of `folder`: cut videos into clips of this length.")
+@click.option("--split-all", type=click.Choice(SPLITS), help="Of `folder`: put everything into this split.")
+def build_command(
+    name: str, root: Path, out: Path, protocol: str | None, clip_seconds: float | None, split_all: str | None
+) -> None:
     """Reads a data set's annotation files and writes its manifest, one row a video or image.
+
+    NAME is one that `list` names, or the path of a YAML of your own (docs/data-sets.md).
 
     \b
     Example:
       python -m data_specs build msrvtt --root data/msrvtt --protocol 1k-A --out msrvtt.parquet
     """
-    built = build_manifest(name, root, out, protocol)
-    console = _console()
-    console.print(_counts(built))
-    for role in built.absent:
-        console.print(f"optional file {role} is not there: {load_spec(name).files[role].places[0]}", highlight=False)
-    for role, count in built.left_out.items():
-        console.print(f"{count:,} questions of {role} are about videos outside this split", highlight=False)
+    if clip_seconds is None and split_all is None:
+        built = build_manifest(name, root, out, protocol)
+    else:
+        with _progress("measuring videos") as report:
+            options = FolderOptions(clip_seconds, split_all, progress=report)
+            built = build_manifest(name, root, out, protocol, options)
+    console().print(describe.counts(built))
+    for line in describe.findings(built):
+        console().print(line, highlight=False, markup=False)
     click.echo(f"wrote {out}")
+
+
+@main.command("check")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="Folder that the paths start from.")
+@click.option("--probe", "probing", is_flag=True, help="Also open every file in ffprobe (much slower).")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Files at a time; default: 2, with --probe the processor's cores."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the faulty ids and their reasons to this .jsonl.")
+def check_command(manifest: Path, root: Path, probing: bool, threads: int | None, out: Path | None) -> None:
+    """Looks for the media of a manifest: what is there, missing, empty or unreadable. Exit code 1 unless all is there.
+
+    \b
+    Example:
+      python -m data_specs check msrvtt.parquet --root data/msrvtt --probe --out missing.jsonl
+    """
+    items = read_manifest(manifest)
+    with _progress("probing files" if probing else "looking at files") as report:
+        checked = check_media(items, root, probing=probing, threads=threads, progress=report)
+    console().print(found_table(checked, manifest, probing))
+    if out is None:
+        for line in fault_lines(checked, shown=10):
+            click.echo(line)
+    else:
+        checked.write(out)
+        click.echo(f"wrote {out}: {checked.num_faults:,} ids")
+    sys.exit(1 if checked.num_faults else 0)
 
 
 @main.command("make-shapes")
@@ -117,33 +131,36 @@ def make_shapes_command(videos: int, seed: int, out: Path, layout: str) -> None:
       python -m data_specs make-shapes --videos 100 --seed 0 --out data/shapes
       python -m data_specs build shapes --root data/shapes --out shapes.parquet
     """
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("making clips", total=videos)
-        clips = generate(out, videos, seed, layout, progress=lambda done, _: progress.update(task, completed=done))
+    with _progress("making clips") as report:
+        clips = generate(out, videos, seed, layout, progress=lambda done, _: report(done, videos))
     splits = Counter(clip.scene.split for clip in clips)
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
     click.echo(f"wrote {len(clips)} clips ({counts}) to {out}")
 
 
-def _counts(built: Built) -> Table:
-    manifest = built.manifest
-    table = Table("split", "rows", "expected", "captions", "questions", "multiple choice", title=manifest.info.protocol)
-    totals: dict[str, Counter[str]] = {}
-    for item in manifest:
-        choices = sum(bool(question.options) for question in item.questions)
-        found = {"rows": 1, "captions": len(item.captions), "choices": choices}
-        totals.setdefault(item.split, Counter()).update(found | {"questions": len(item.questions) - choices})
-    for split, count in totals.items():
-        expected = built.protocol.splits[split].videos  # type: ignore[index]
-        numbers = [f"{count[name]:,}" for name in ("captions", "questions", "choices")]
-        table.add_row(split, f"{count['rows']:,}", "any" if expected is None else f"{expected:,}", *numbers)
-    return table
+@contextmanager
+def _progress(about: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on standard error from the first report on; yields what is to be told (done, total)."""
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True))
+
+    def report(done: int, total: int) -> None:
+        if not progress.task_ids:
+            progress.add_task(about)
+            progress.start()
+        progress.update(progress.task_ids[0], completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        if progress.task_ids:
+            progress.stop()
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+def console() -> Console:
+    """A console as wide as the terminal; where output goes elsewhere, 160 columns wide."""
+    found = Console()
+    return found if found.is_terminal else Console(width=160)
 
 
 if __name__ == "__main__":

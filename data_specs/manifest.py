@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_specs import atomic
 from data_specs.errors import InputError, did_you_mean
+from data_specs.manifest_rows import check_rows, plain_texts
 
 MANIFEST_VERSION = 1
 SPLITS = ("train", "val", "test")
 MEDIA = ("video", "image")
 _METADATA_KEY = b"regionvlp.manifest"
+_BATCH = 4096
+_GROUP_ROWS = 16384
+_GROUP_LETTERS = 64 << 20  # of captions: Arrow and Parquet want each column of a row group below 2 GiB
 
 _DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 _QUESTION = pa.struct(
@@ -48,7 +52,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a clip; ``options`` is empty for open-ended ones, else ``label`` indexes it (-1: no label)."""
+    """A question about a clip. ``label`` indexes the ``options`` of a multiple choice.
+
+    An open-ended question has no options; its label is the answer's in the manifest's vocabulary (-1: not in it, or
+    the protocol has none).
+    """
 
     question: str
     answer: str
@@ -74,12 +82,18 @@ class Item:
 
 @dataclass(frozen=True)
 class ManifestInfo:
-    """What the file says of itself: which data set, by which protocol, from which annotation files (name: SHA-256)."""
+    """What the file says of itself: which data set, by which protocol, from which annotation files (name: SHA-256).
+
+    rules:   how the protocol is scored, as the spec says it: task, queries, candidates, ties and the like.
+    answers: the answer vocabulary; the label of an answer is its place here.
+    """
 
     dataset: str
     protocol: str = ""
     spec_version: int = 1
     sources: Mapping[str, str] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[str, ...] = ()
 
 
 class Manifest:
@@ -88,18 +102,28 @@ class Manifest:
     def __init__(self, table: pa.Table, info: ManifestInfo) -> None:
         self.table = table
         self.info = info
+        self._batches = table.to_batches(max_chunksize=_BATCH)
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches[:-1])])
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def __iter__(self) -> Iterator[Item]:
-        for batch in self.table.to_batches(max_chunksize=4096):
+        for batch in self._batches:
             for row in batch.to_pylist():
                 yield _item(row)
 
     def take(self, rows: Iterable[int]) -> list[Item]:
         """The items at these row numbers, in the given order."""
-        return [_item(row) for row in self.table.take(pa.array(list(rows), pa.int64())).to_pylist()]
+        wanted = np.fromiter(rows, np.int64)
+        homes = np.searchsorted(self._starts, wanted, side="right") - 1
+        found: list[Item] = []
+        for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(homes)) + 1):
+            if len(run):  # rows of one batch: a take across batches would copy every column whole
+                home = homes[run[0]]
+                batch = self._batches[home].take(pa.array(wanted[run] - self._starts[home]))
+                found += [_item(row) for row in batch.to_pylist()]
+        return found
 
     def rows_of(self, split: str | None = None) -> list[int]:
         """Row numbers of one split (all of them when None), in file order.
@@ -109,7 +133,7 @@ class Manifest:
         """
         if split is None:
             return list(range(len(self)))
-        rows = [row for row, name in enumerate(self.table["split"].to_pylist()) if name == split]
+        rows = np.flatnonzero(pc.equal(plain_texts(self.table["split"]), split).to_numpy()).tolist()
         if not rows:
             raise InputError(
                 f"split {split!r} has no rows in this manifest: {did_you_mean(split, self.counts() or SPLITS)}"
@@ -118,7 +142,7 @@ class Manifest:
 
     def counts(self) -> dict[str, int]:
         """Rows a split."""
-        return dict(Counter(self.table["split"].to_pylist()))
+        return _counts(self.table)
 
 
 def write_manifest(path: Path, items: Iterable[Item], info: ManifestInfo) -> Manifest:
@@ -127,20 +151,25 @@ def write_manifest(path: Path, items: Iterable[Item], info: ManifestInfo) -> Man
     Raises:
         InputError: an id is empty or repeated, a path leaves the media root, or a split or media kind is unknown.
     """
-    rows = [_row(item) for item in items]
-    table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    _check(table, str(path))
+    table = _table(items, str(path))
+    check_rows(table, str(path), {"split": SPLITS, "media": MEDIA})
     described = {
         "version": MANIFEST_VERSION,
         "dataset": info.dataset,
         "protocol": info.protocol,
         "spec_version": info.spec_version,
         "sources": dict(sorted(info.sources.items())),
-        "counts": dict(sorted(Counter(table["split"].to_pylist()).items())),
+        "rules": dict(info.rules),
+        "answers": list(info.answers),
+        "counts": dict(sorted(_counts(table).items())),
     }
     table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(described, sort_keys=True).encode()})
-    with atomic.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with (
+        atomic.replacing(path) as temporary,
+        pq.ParquetWriter(temporary, table.schema, compression="zstd") as writer,
+    ):
+        for batch in table.to_batches():
+            writer.write_batch(batch)
     return Manifest(table, info)
 
 
@@ -163,9 +192,14 @@ def read_manifest(path: Path) -> Manifest:
         missing = sorted(set(SCHEMA.names) - set(table.schema.names))
         wrong = [n for n in SCHEMA.names if n in table.schema.names and table.schema.field(n) != SCHEMA.field(n)]
         raise InputError(f"{path}: not the manifest's columns (missing: {missing}, of another type: {wrong})")
-    _check(table, str(path))
+    check_rows(table, str(path), {"split": SPLITS, "media": MEDIA})
     info = ManifestInfo(
-        described["dataset"], described["protocol"], described["spec_version"], dict(described["sources"])
+        described["dataset"],
+        described["protocol"],
+        described["spec_version"],
+        dict(described["sources"]),
+        dict(described["rules"]),
+        tuple(map(str, described["answers"])),
     )
     return Manifest(table, info)
 
@@ -177,8 +211,10 @@ def _described(table: pa.Table, path: Path) -> dict[str, Any]:
         version = described.get("version")
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError):
         described, version = {}, "unreadable"
-    whole = {"dataset", "protocol", "spec_version", "sources"} <= set(described)
-    if version != MANIFEST_VERSION or not whole or not isinstance(described["sources"], dict):
+    kinds = {"dataset": str, "protocol": str, "spec_version": int, "sources": dict, "rules": dict, "answers": list}
+    described = {"rules": {}, "answers": []} | described if isinstance(described, dict) else {}
+    whole = all(isinstance(described.get(name), kind) for name, kind in kinds.items())
+    if version != MANIFEST_VERSION or not whole:
         raise InputError(
             f"{path}: not a manifest of version {MANIFEST_VERSION} (its version: {version!r});"
             " build it again with: python -m data_specs build"
@@ -186,29 +222,47 @@ def _described(table: pa.Table, path: Path) -> dict[str, Any]:
     return described
 
 
-def _check(table: pa.Table, source: str) -> None:
-    ids = table["id"].to_pylist()
-    seen: dict[str, int] = {}
-    for row, identifier in enumerate(ids):
-        if not identifier:
-            raise InputError(f"{source}: row {row}: column id is empty")
-        if identifier in seen:
-            raise InputError(f"{source}: row {row}: column id: {identifier!r} already stands in row {seen[identifier]}")
-        seen[identifier] = row
-    for column, allowed in (("split", SPLITS), ("media", MEDIA)):
-        for row, value in enumerate(table[column].to_pylist()):
-            if value not in allowed:
-                raise InputError(f"{source}: row {row}: column {column}: {value!r}, allowed: {', '.join(allowed)}")
-    for row, value in enumerate(table["path"].to_pylist()):
-        if not value or value.startswith("/") or "\0" in value or ".." in PurePosixPath(value).parts:
-            raise InputError(f"{source}: row {row}: column path: {value!r} is not a path below the media root")
-    starts, ends = table["clip_start"].to_pylist(), table["clip_end"].to_pylist()
-    for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if start is None and end is None:
-            continue
-        start, end = (0.0 if start is None else start), (math.inf if end is None else end)
-        if math.isnan(start) or math.isnan(end) or start < 0 or end <= start:
-            raise InputError(f"{source}: row {row}: clip_start {start} and clip_end {end} do not make a clip")
+def _counts(table: pa.Table) -> dict[str, int]:
+    """Rows a split, in the order in which the splits come."""
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(plain_texts(table["split"])).to_pylist()}
+
+
+def _table(items: Iterable[Item], source: str) -> pa.Table:
+    """Items as Arrow memory, a row group at a time.
+
+    Raises:
+        InputError: a text that UTF-8 cannot hold (half of a surrogate pair, as in a file name that is not UTF-8).
+    """
+    batches: list[pa.RecordBatch] = []
+    for rows in _groups(items):
+        try:
+            batches.append(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
+        except UnicodeEncodeError as error:
+            row = sum(batch.num_rows for batch in batches) + _first_unwritable(rows)
+            raise InputError(f"{source}: row {row}: a text is not valid Unicode: {error.object!r:.200}") from None
+    return pa.Table.from_batches(batches, SCHEMA).unify_dictionaries()
+
+
+def _groups(items: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    letters = 0
+    for item in items:
+        rows.append(_row(item))
+        letters += sum(map(len, item.captions))
+        if len(rows) == _GROUP_ROWS or letters >= _GROUP_LETTERS:
+            yield rows
+            rows, letters = [], 0
+    if rows:
+        yield rows
+
+
+def _first_unwritable(rows: list[dict[str, Any]]) -> int:
+    for number, row in enumerate(rows):
+        try:
+            pa.RecordBatch.from_pylist([row], schema=SCHEMA)
+        except UnicodeEncodeError:
+            return number
+    return 0
 
 
 def _row(item: Item) -> dict[str, Any]:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data_specs.configuration import Settings, load
 from data_specs.errors import InputError, did_you_mean
+from data_specs.protocol import AnswerSpec, ChoiceSpec, ProtocolSpec, SplitName, SplitSpec, Words
+
+__all__ = [
+    "AnswerSpec",
+    "ChoiceSpec",
+    "DatasetSpec",
+    "FileSpec",
+    "ProtocolSpec",
+    "SplitName",
+    "SplitSpec",
+    "load_spec",
+    "spec_names",
+]
 
 _FOLDER = Path(__file__).parent
-
-SplitName = Literal["train", "val", "test"]
-Words = Annotated[str, Field(min_length=1)]
+_SUFFIXES = (".yaml", ".yml")
 
 
 class FileSpec(Settings):
@@ -32,47 +43,15 @@ class FileSpec(Settings):
         return places
 
 
-class SplitSpec(Settings):
-    """A split of a protocol.
-
-    videos:   how many there should be in the full data set (None: as many as there are).
-    files:    annotation files that say which videos these are, by role.
-    captions: ``all`` keeps a video's captions in the annotation file's order, ``chosen`` keeps the one query that the
-              split's ``choice`` files name.
-    choice:   those files; any one is enough, and those that are present must agree.
-    questions: optional files whose questions are attached to this split's videos, and to no other's.
-    """
-
-    videos: int | None = Field(default=None, ge=1)
-    files: tuple[Words, ...] = ()
-    captions: Literal["all", "chosen"] = "all"
-    choice: tuple[Words, ...] = ()
-    questions: tuple[Words, ...] = ()
-
-    @model_validator(mode="after")
-    def _choice_where_chosen(self) -> SplitSpec:
-        if (self.captions == "chosen") != bool(self.choice):
-            raise ValueError("captions: chosen and choice: [files] come together")
-        return self
-
-
-class ProtocolSpec(Settings):
-    """A way to score the data set. ``queries``: whether each video asks with its first caption or with all of them."""
-
-    title: Words
-    queries: Literal["first", "all"]
-    splits: dict[SplitName, SplitSpec] = Field(min_length=1)
-    notes: str = ""
-
-
 class DatasetSpec(Settings):
     """A data set. ``format`` names the parser in ``data_specs/annotations``; ``media_paths`` are templates of ``{id}``.
 
-    Of several media paths the first whose folder exists below the root is used. All roles that a protocol names stand
-    in ``files``.
+    Of several media paths the first at which a file stands below the root is used, the first of all if none has one.
+    All roles that a protocol names stand in ``files``. ``source`` (who made it), ``licence`` and ``size`` (about how
+    much there is on disk) are for readers.
     """
 
-    name: Words
+    name: str = Field(pattern=r"^[^/\s]+$")
     version: int = Field(ge=1)
     title: Words
     format: Words
@@ -92,11 +71,11 @@ class DatasetSpec(Settings):
                 f"default_protocol {self.default_protocol!r}: {did_you_mean(self.default_protocol, self.protocols)}"
             )
         for protocol_name, protocol in self.protocols.items():
-            for split_name, split in protocol.splits.items():
-                for role in (*split.files, *split.choice, *split.questions):
-                    if role not in self.files:
-                        where = f"protocols.{protocol_name}.splits.{split_name}"
-                        raise ValueError(f"{where}: no file {role!r}: {did_you_mean(role, self.files)}")
+            for key, role in protocol.roles():
+                if role not in self.files:
+                    raise ValueError(
+                        f"protocols.{protocol_name}.{key}: no file {role!r}: {did_you_mean(role, self.files)}"
+                    )
         for template in self.media_paths:
             if "{id}" not in template:
                 raise ValueError(f"media_paths: {template!r} has no {{id}}")
@@ -120,16 +99,22 @@ def spec_names() -> list[str]:
 
 
 def load_spec(name: str) -> DatasetSpec:
-    """The spec of a data set by name.
+    """The spec of a data set by name, or of one's own by the path of its ``.yaml``.
 
     Raises:
-        InputError: no such data set (the nearest names are given), or its YAML is wrong (which key).
+        InputError: no such data set (the nearest names are given), its YAML is wrong (which key), or a spec of one's
+            own takes the name of another.
     """
     names = spec_names()
-    if name not in names:
-        raise InputError(f"data set {name!r} is unknown: {did_you_mean(name, names)}")
-    path = _FOLDER / f"{name}.yaml"
-    spec = load(DatasetSpec, path)
-    if spec.name != name:
-        raise InputError(f"{path}: name {spec.name!r} must be the file's name, {name!r}")
+    if name in names:
+        path = _FOLDER / f"{name}.yaml"
+        spec = load(DatasetSpec, path)
+        if spec.name != name:
+            raise InputError(f"{path}: name {spec.name!r} must be the file's name, {name!r}")
+        return spec
+    if not name.endswith(_SUFFIXES):
+        raise InputError(f"data set {name!r} is unknown: {did_you_mean(name, names)} (one of your own: give its .yaml)")
+    spec = load(DatasetSpec, Path(name))
+    if spec.name in names:
+        raise InputError(f"{name}: name {spec.name!r} is taken by a data set of this program; choose another")
     return spec

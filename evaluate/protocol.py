@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import click
 import numpy as np
@@ -80,6 +80,8 @@ def protocol_name(info: ManifestInfo) -> str:
 
 def protocol_queries(info: ManifestInfo) -> Queries:
     """The query rule of the manifest's protocol; every caption for a data set of the user's own, which has none."""
+    if info.rules.get("queries") in get_args(Queries):
+        return cast(Queries, info.rules["queries"])
     if info.dataset not in spec_names():
         return "all"
     return load_spec(info.dataset).protocol(info.protocol or None)[1].queries

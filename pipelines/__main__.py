@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import click
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +30,35 @@ def run(name: str, assignments: tuple[str, ...]) -> None:
     """
     pipeline, values = load_pipeline(name, assignments)
     run_pipeline(pipeline, values)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="As for `run`.")
+@click.option("--quick", is_flag=True, help="Without the measured sample: no hours, and no detector is built.")
+@click.option("--json", "as_json", type=click.Path(path_type=Path, dir_okay=False), help="Also write a JSON file.")
+def doctor(name: str, assignments: tuple[str, ...], quick: bool, as_json: Path | None) -> None:
+    """Look before a long run for what would fail in it, and say the way out. Nothing is run and nothing is changed.
+
+    \b
+    python -m pipelines doctor smoke
+    python -m pipelines doctor extract --set dataset=msrvtt --set root=/data/msrvtt --json doctor.json
+
+    Exit code 0 when nothing that was looked at would fail, 1 when something would, 2 on wrong usage.
+    """
+    from data_specs import atomic
+    from pipelines.doctor import page
+    from pipelines.doctor.diagnosis import diagnose
+    from pipelines.doctor.finding import Level
+
+    pipeline, values = load_pipeline(name, assignments)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    with Console(stderr=True).status("looking"):
+        findings = diagnose(pipeline, values, quick)
+    page.show(console, name, findings)
+    if as_json is not None:
+        atomic.write_text(as_json, page.as_json(name, values, findings))
+    sys.exit(1 if any(finding.level is Level.FAILURE for finding in findings) else 0)
 
 
 @main.command("list")

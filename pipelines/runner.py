@@ -82,7 +82,12 @@ def _run(command: list[str]) -> int:
         raise
 
 
-def _clear(out: Path, pipeline: Pipeline) -> None:
+def refuse_foreign(out: Path, pipeline: Pipeline) -> None:
+    """Checks that a fresh pipeline may remove its former folder.
+
+    Raises:
+        InputError: the folder holds something that this pipeline did not make.
+    """
     if not out.exists() or not any(out.iterdir()):
         return
     try:
@@ -91,7 +96,12 @@ def _clear(out: Path, pipeline: Pipeline) -> None:
         made_by = None
     if made_by != pipeline.name:
         raise InputError(f"{out} is not a former run of pipeline {pipeline.name!r}; empty it or choose --set out=...")
-    shutil.rmtree(out)
+
+
+def _clear(out: Path, pipeline: Pipeline) -> None:
+    refuse_foreign(out, pipeline)
+    if out.exists() and any(out.iterdir()):
+        shutil.rmtree(out)
 
 
 def _check(expectation: Expectation, values: dict[str, Any]) -> None:

@@ -4,54 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from data_specs.annotations.sources import Annotations, Sources, media_path, text_field, text_list
+from data_specs.annotations.places import MediaTemplate
+from data_specs.annotations.sources import Annotations, Sources, plain_id, text_field, text_list
 from data_specs.errors import InputError
 from data_specs.manifest import Item, Question
-from data_specs.spec import DatasetSpec, ProtocolSpec, SplitSpec
+from data_specs.spec import ChoiceSpec, DatasetSpec, ProtocolSpec, SplitName, SplitSpec
 
 MULTIPLE_CHOICE = "multiple_choice"
-_OPTIONS = 5
 
 Captions = Mapping[str, Sequence[str]]
+Splits = Mapping[SplitName, SplitSpec]
+Asked = tuple[str, Question]  # the video it is about, and the question
 
 
 def parse(spec: DatasetSpec, protocol: ProtocolSpec, root: Path) -> Annotations:
     """Rows of a protocol: videos in the order of its lists, captions in the order of the annotation file.
 
+    A question file that stands in a split's ``files`` is a list too: of the videos it asks about. The caption file is
+    read only where a split keeps captions.
+
     Raises:
         InputError: a file is missing or malformed, or two of them disagree; names file, row and video.
     """
     sources = Sources(spec, root)
-    lists = {name: _split_list(sources, split) for name, split in protocol.splits.items()}
-    _refuse_overlap(sources, protocol, lists)
-    captions_file = sources.require("captions")
-    captions = read_captions(sources, captions_file)
-    template = media_path(spec, root)
+    splits, absent = sources.splits(protocol)
+    asked, unasked = _asked(sources, splits, protocol.choices)
+    lists = {name: _split_list(sources, split, asked) for name, split in splits.items()}
+    _refuse_overlap(sources, splits, lists)
+    captions_file, captions = None, {}
+    if any(split.captions != "none" for split in splits.values()):
+        captions_file = sources.require("captions")
+        captions = read_captions(sources, captions_file)
+    place = MediaTemplate(spec, root, ("id", "split")).template
     items: list[Item] = []
-    absent: list[str] = []
     left_out: dict[str, int] = {}
-    for name, split in protocol.splits.items():
-        kept = _chosen(sources, split, lists[name], captions, captions_file) if split.choice else captions
-        asked: dict[str, list[Question]] = {video: [] for video in lists[name]}
-        for role in split.questions:
-            path = sources.find(role)
-            if path is None:
-                absent.append(role)
-                continue
-            for video, question in read_questions(sources, path, role):
-                if video in asked:
-                    asked[video].append(question)
-                else:
-                    left_out[role] = left_out.get(role, 0) + 1
-        for video in lists[name]:
-            if not kept.get(video):
-                list_file = sources.require(split.files[0])
-                raise InputError(f"{captions_file}: no caption of {video}, which {list_file} lists")
-            items.append(
-                Item(video, template.format(id=video), name, "video", tuple(kept[video]), questions=tuple(asked[video]))
+    for name, split in splits.items():
+        kept = {} if captions_file is None else _kept(sources, split, lists[name], captions, captions_file)
+        questions = _by_video(split, lists[name], asked, left_out)
+        items += (
+            Item(
+                video,
+                place.format(id=video, split=name),
+                name,
+                spec.media[0],
+                tuple(kept.get(video, ())),
+                questions=found,
             )
-    return Annotations(items, sources.read, tuple(dict.fromkeys(absent)), left_out)
+            for video, found in questions.items()
+        )
+    return Annotations(items, sources.read, (*absent, *unasked), left_out)
 
 
 def read_captions(sources: Sources, path: Path) -> dict[str, list[str]]:
@@ -79,9 +82,7 @@ def read_list(sources: Sources, path: Path) -> list[str]:
     """
     rows: dict[str, int] = {}
     for row, line in sources.lines(path):
-        video = line.strip()
-        if "/" in video or len(video.split()) != 1:
-            raise InputError(f"{path}: row {row}: {video[:60]!r} is not a video id")
+        video = plain_id(path, row, line.strip())
         if video in rows:
             raise InputError(f"{path}: row {row}: {video} already stands in row {rows[video]}")
         rows[video] = row
@@ -90,21 +91,24 @@ def read_list(sources: Sources, path: Path) -> list[str]:
     return list(rows)
 
 
-def read_questions(sources: Sources, path: Path, role: str) -> list[tuple[str, Question]]:
+def read_questions(sources: Sources, path: Path, role: str, choices: ChoiceSpec | None) -> list[Asked]:
     """(video, question) a row of a MSRVTT-QA or MSRVTT-MC file, told apart by their fields.
 
     MSRVTT-QA has no ids: the key is ``{role}-{row}``, rows from 0. MSRVTT-MC's key is its ``qid``; it has no question
     text, its answer is the right option.
     """
-    found: list[tuple[str, Question]] = []
+    found: list[Asked] = []
     keys: dict[str, int] = {}
     for place, (row, fields) in enumerate(sources.json_rows(path)):
         if "options" in fields:
-            video, question = _choice_question(path, row, fields)
+            if choices is None:
+                raise InputError(f"{path}: row {row}: multiple choice, and this protocol has no choices: in the spec")
+            video, question = _choice_question(path, row, fields, choices)
         else:
             video = text_field(path, row, fields, "video_id")
             words = (text_field(path, row, fields, name) for name in ("question", "answer", "answer_type"))
             question = Question(*words, key=f"{role}-{place}")
+        plain_id(path, row, video)
         if question.key in keys:
             raise InputError(f"{path}: row {row}: qid {question.key!r} already stands in row {keys[question.key]}")
         keys[question.key] = row
@@ -134,30 +138,74 @@ def read_query_sentences(sources: Sources, path: Path) -> dict[str, str]:
     return found
 
 
-def _choice_question(path: Path, row: int, fields: dict) -> tuple[str, Question]:
+def _choice_question(path: Path, row: int, fields: dict[str, Any], choices: ChoiceSpec) -> Asked:
     options = text_list(path, row, fields, "options")
-    if len(options) != _OPTIONS:
-        raise InputError(f"{path}: row {row}: options: {len(options)} of them, expected {_OPTIONS}")
-    answer = fields.get("answer")
-    if str(answer) not in map(str, range(_OPTIONS)):
-        raise InputError(f"{path}: row {row}: answer: {answer!r} is not an option from 0 to {_OPTIONS - 1}")
-    label, key = int(answer), text_field(path, row, fields, "qid")
+    if len(options) != choices.options:
+        raise InputError(f"{path}: row {row}: options: {len(options)} of them, expected {choices.options}")
+    answer, first = fields.get("answer"), choices.label_base
+    allowed = range(first, first + choices.options)
+    if isinstance(answer, bool) or str(answer) not in map(str, allowed):
+        raise InputError(f"{path}: row {row}: answer: {answer!r} is not an option from {first} to {allowed[-1]}")
+    label, key = int(answer) - first, text_field(path, row, fields, "qid")
     video = text_field(path, row, fields, "clip_name")
     return video, Question("", options[label], MULTIPLE_CHOICE, options, label, key)
 
 
-def _split_list(sources: Sources, split: SplitSpec) -> list[str]:
-    return [video for role in split.files for video in read_list(sources, sources.require(role))]
+def _asked(sources: Sources, splits: Splits, choices: ChoiceSpec | None) -> tuple[dict[str, list[Asked]], list[str]]:
+    """Role to the questions of its file, and the roles that have none."""
+    roles = dict.fromkeys(role for split in splits.values() for role in split.questions)
+    paths = {role: sources.find(role) for role in roles}
+    asked = {r: read_questions(sources, path, r, choices) for r, path in paths.items() if path is not None}
+    return asked, [role for role in roles if role not in asked]
 
 
-def _refuse_overlap(sources: Sources, protocol: ProtocolSpec, lists: Mapping[str, list[str]]) -> None:
-    home: dict[str, str] = {}
+def _by_video(
+    split: SplitSpec, videos: Sequence[str], asked: Mapping[str, Sequence[Asked]], left_out: dict[str, int]
+) -> dict[str, tuple[Question, ...]]:
+    """The split's videos with their questions; those about other videos are counted in ``left_out``."""
+    found: dict[str, list[Question]] = {video: [] for video in videos}
+    for role in split.questions:
+        for video, question in asked.get(role, ()):
+            if video in found:
+                found[video].append(question)
+            else:
+                left_out[role] = left_out.get(role, 0) + 1
+    return {video: tuple(questions) for video, questions in found.items()}
+
+
+def _split_list(sources: Sources, split: SplitSpec, asked: Mapping[str, Sequence[Asked]]) -> list[str]:
+    videos: list[str] = []
+    for role in split.files:
+        path = sources.require(role)
+        named = [video for video, _ in asked[role]] if role in asked else read_list(sources, path)
+        if not named:
+            raise InputError(f"{path}: asks about no video")
+        videos += named
+    return list(dict.fromkeys(videos))
+
+
+def _refuse_overlap(sources: Sources, splits: Splits, lists: Mapping[SplitName, list[str]]) -> None:
+    home: dict[str, SplitName] = {}
     for name, videos in lists.items():
         for video in videos:
             if video in home:
-                files = [str(sources.require(protocol.splits[split].files[0])) for split in (home[video], name)]
+                files = [str(sources.require(splits[split].files[0])) for split in (home[video], name)]
                 raise InputError(f"{video} is in two splits, {home[video]} and {name}: {' and '.join(files)}")
             home[video] = name
+
+
+def _kept(
+    sources: Sources, split: SplitSpec, videos: Sequence[str], captions: Captions, captions_file: Path
+) -> Captions:
+    """The captions that the split keeps of its videos, each of which must have one."""
+    if split.captions == "none":
+        return {}
+    kept = _chosen(sources, split, videos, captions, captions_file) if split.choice else captions
+    for video in videos:
+        if not kept.get(video):
+            list_file = sources.require(split.files[0])
+            raise InputError(f"{captions_file}: no caption of {video}, which {list_file} lists")
+    return kept
 
 
 def _chosen(

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from data_specs.annotations import msrvtt, shapes
+from data_specs.annotations import cc3m, didemo, folder, lsmdc, msrvtt, msvd, shapes, tgif, webvid
 from data_specs.annotations.sources import Annotations
 from data_specs.errors import InputError, did_you_mean
 from data_specs.spec import DatasetSpec, ProtocolSpec
 
 Parser = Callable[[DatasetSpec, ProtocolSpec, Path], Annotations]
 
-PARSERS: dict[str, Parser] = {"msrvtt": msrvtt.parse, "shapes": shapes.parse}
+PARSERS: dict[str, Parser] = {
+    "cc3m": cc3m.parse,
+    "didemo": didemo.parse,
+    "folder": folder.parse,
+    "lsmdc": lsmdc.parse,
+    "msrvtt": msrvtt.parse,
+    "msvd": msvd.parse,
+    "shapes": shapes.parse,
+    "tgif": tgif.parse,
+    "webvid": webvid.parse,
+}
 
 
 def parser_of(spec: DatasetSpec) -> Parser:

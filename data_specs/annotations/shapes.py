@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_specs.annotations.sources import Annotations, Sources, media_path, text_field, text_list
+from data_specs.annotations.places import MediaTemplate
+from data_specs.annotations.sources import Annotations, Sources, text_field, text_list
 from data_specs.errors import InputError
 from data_specs.manifest import Item, Question
 from data_specs.spec import DatasetSpec, ProtocolSpec
@@ -18,9 +19,10 @@ def parse(spec: DatasetSpec, protocol: ProtocolSpec, root: Path) -> Annotations:
         InputError: a file is missing, or a row of it is malformed.
     """
     sources = Sources(spec, root)
-    template = media_path(spec, root)
+    splits, absent = sources.splits(protocol)
+    media = MediaTemplate(spec, root, ("id", "split"))
     items = []
-    for name, split in protocol.splits.items():
+    for name, split in splits.items():
         for role in split.files:
             path = sources.require(role)
             for row, fields in sources.json_rows(path):
@@ -31,13 +33,14 @@ def parse(spec: DatasetSpec, protocol: ProtocolSpec, root: Path) -> Annotations:
                 items.append(
                     Item(
                         id=identifier,
-                        path=template.format(id=identifier),
+                        path=media.fill(path, row, id=identifier, split=name),
                         split=name,
+                        media=spec.media[0],
                         captions=text_list(path, row, fields, "captions"),
                         questions=tuple(_question(path, row, question) for question in asked),
                     )
                 )
-    return Annotations(items, sources.read)
+    return Annotations(items, sources.read, absent)
 
 
 def _question(path: Path, row: int, fields: Any) -> Question:

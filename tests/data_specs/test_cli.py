@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from data_specs.__main__ import main
 from data_specs.manifest import read_manifest
+from data_specs.spec import load_spec, spec_names
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / "tests/fixtures/msrvtt10"
@@ -24,11 +25,38 @@ def run(*arguments: str | Path) -> Result:
 def test_list_and_show() -> None:
     listed = run("list")
     assert listed.exit_code == 0
-    assert "msrvtt" in listed.output and "shapes" in listed.output and "1k-A" in listed.output
+    assert all(name in listed.output for name in spec_names())
+    assert "1k-A*" in listed.output and "first: default" in listed.output
     shown = run("show", "msrvtt")
     assert shown.exit_code == 0
-    for text in ("9,000", "1,000", "msrvtt/1k-A", "annotation/MSR_VTT.json", "licence", "2,990"):
+    texts = (
+        "9,000",
+        "1,000",
+        "msrvtt/1k-A* (default)",
+        "or MSR_VTT.json, annotation/MSRVTT_data.json",
+        "licence",
+        "2,990",
+    )
+    for text in (*texts, "msrvtt/mc*", "93.0 % of val", "python -m data_specs build msrvtt --root DIR --protocol 1k-A"):
         assert text in shown.output
+    assert "miech*" not in shown.output
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_the_page_of_a_data_set_names_all_that_it_needs(name: str) -> None:
+    spec, shown = load_spec(name), run("show", name)
+    assert shown.exit_code == 0
+    said = " ".join(shown.output.split())
+    for place in (*spec.media_paths, *(place for file in spec.files.values() for place in file.places[1:])):
+        assert place.rpartition("/")[2] in said
+    for text in (spec.licence, spec.source, spec.size):
+        assert text.split(". ")[0][-60:].split()[-1] in said
+    for protocol_name, protocol in spec.protocols.items():
+        assert f"{name}/{protocol_name}{'*' * protocol.reported}" in said
+        for split in protocol.splits.values():
+            for count in (split.videos, split.caption_count, split.question_count):
+                assert count is None or f"{count:,}" in said
+    assert f"python -m data_specs build {name} --root DIR" in said and "python -m extract run" in said
 
 
 def test_build_prints_counts_a_split(tmp_path: Path) -> None:
@@ -36,9 +64,26 @@ def test_build_prints_counts_a_split(tmp_path: Path) -> None:
     result = run("build", "msrvtt", "--root", FIXTURE, "--out", out)
     assert result.exit_code == 0, result.output
     lines = [line.replace("│", " ").split() for line in result.output.splitlines()]
-    assert ["train", "6", "9,000", "120", "126", "0"] in lines
-    assert ["test", "4", "1,000", "4", "78", "4"] in lines
+    assert ["train", "6", "9,000", "120", "180,000", "126", "0", "any"] in lines
+    assert ["test", "4", "1,000", "4", "1,000", "78", "4", "any"] in lines
+    assert "media: videos/all/{id}.mp4 found" in result.output
     assert len(read_manifest(out)) == 10
+
+
+def test_build_says_what_the_answers_cover_and_what_is_left_out(tmp_path: Path) -> None:
+    root, words = tmp_path / "root", {"circle": 0, "red": 1}
+    (root / "msrvtt_qa").mkdir(parents=True)
+    rows = [{"question": "what?", "answer": a, "video_id": "v", "answer_type": "what"} for a in ("red", "red", "tree")]
+    (root / "msrvtt_qa/msrvtt_qa_val.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (root / "msrvtt_qa/msrvtt_train_ans2label.json").write_text(json.dumps(words))
+    result = run("build", "msrvtt", "--protocol", "qa", "--root", root, "--out", tmp_path / "m.parquet")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "answer vocabulary: 2 answers, expected 1,500" in said
+    assert "answer vocabulary covers 66.7 % of val (2 of 3, expected 93.0 %); the rest count as wrong" in said
+    assert "split test, on which this protocol is scored, is left out" in said
+    assert "media: videos/all/{id}.mp4, where no file stands yet (also accepted: videos/{id}.mp4, {id}.mp4)" in said
+    assert "optional file qa_train is not there: msrvtt_qa/msrvtt_qa_train.jsonl" in said
 
 
 def test_make_shapes_then_build(tmp_path: Path) -> None:
@@ -56,7 +101,7 @@ def test_make_shapes_then_build(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("show", "shape"), "data set 'shape' is unknown: did you mean shapes?"),
-        (("build", "msrvt", "--root", "x", "--out", "y"), "did you mean msrvtt?"),
+        (("build", "msrvt", "--root", "x", "--out", "y"), "did you mean msrvtt or msvd?"),
         (("build", "msrvtt", "--root", str(FIXTURE), "--out", "y", "--protocol", "1kA"), "did you mean 1k-A?"),
         (("build", "msrvtt", "--root", "nowhere", "--out", "y"), "nowhere: no such folder"),
         (("build", "msrvtt", "--root", str(ROOT / "data_specs"), "--out", "y"), "train_list_jsfusion.txt"),

@@ -261,6 +261,13 @@ def test_an_unknown_protocol_or_a_missing_root(root: Path, tmp_path: Path) -> No
         build_manifest("msrvtt", tmp_path / "nowhere", tmp_path / "m.parquet")
 
 
+def test_a_format_says_which_file_a_spec_must_declare(root: Path) -> None:
+    spec = load_spec("msrvtt")
+    files = {role: file for role, file in spec.files.items() if role != "captions"}
+    with pytest.raises(InputError, match="format msrvtt needs a file 'captions'"):
+        build_manifest(spec.model_copy(update={"files": files}), root, root / "m.parquet")
+
+
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real lists, queries and questions, with made-up captions (the real caption file may not be copied)."""

@@ -201,6 +201,7 @@ def test_query_rule_comes_from_the_protocol() -> None:
     assert protocol_queries(ManifestInfo("msrvtt", "msrvtt/1k-A")) == "first"
     assert protocol_queries(ManifestInfo("msrvtt", "full")) == "all"
     assert protocol_queries(ManifestInfo("my-own-clips")) == "all"
+    assert protocol_queries(ManifestInfo("my-own-clips", rules={"queries": "first"})) == "first"
     with pytest.raises(InputError, match="1k-B"):
         protocol_queries(ManifestInfo("msrvtt", "msrvtt/1k-B"))
     assert protocol_name(ManifestInfo("msrvtt", "1k-A")) == protocol_name(ManifestInfo("msrvtt", "msrvtt/1k-A"))

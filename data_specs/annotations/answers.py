@@ -1,0 +1,102 @@
+"""Answer vocabularies of open-ended questions: read or counted, and how much of the answers they cover."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_specs.annotations.sources import Sources
+from data_specs.errors import InputError
+from data_specs.manifest import Item
+from data_specs.protocol import AnswerSpec
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many of a split's open-ended questions have an answer that the vocabulary holds."""
+
+    covered: int
+    asked: int
+
+    @property
+    def percent(self) -> float:
+        """In percent; 0 where nothing is asked."""
+        return 100 * self.covered / self.asked if self.asked else 0.0
+
+
+def vocabulary(spec: AnswerSpec, items: Iterable[Item], sources: Sources) -> tuple[str, ...]:
+    """The answers in the order of their labels, from the spec's file or counted in ``items``.
+
+    Equally frequent answers stand in the order of their text, so that the same questions give the same labels.
+
+    Raises:
+        InputError: the file is missing or malformed, or there is nothing to count.
+    """
+    if spec.file is not None:
+        return read_vocabulary(sources, sources.require(spec.file))
+    counts = Counter(q.answer for item in items if item.split in spec.of for q in item.questions if not q.options)
+    if not counts:
+        splits = " and ".join(spec.of)
+        raise InputError(
+            f"{sources.root}: no open-ended question in split {splits}, whose answers {sources.spec.name} counts"
+        )
+    ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
+    return tuple(ranked[: spec.most_frequent])
+
+
+def read_vocabulary(sources: Sources, path: Path) -> tuple[str, ...]:
+    """Answers of a ``.json`` file (an object of answer to label) or of a text file (line index = label), by label.
+
+    Raises:
+        InputError: an answer or label occurs twice, a label is left out, or a line is blank.
+    """
+    if path.suffix == ".json":
+        return _by_label(path, sources.json(path))
+    rows: dict[str, int] = {}
+    for row, answer in sources.lines(path):
+        if answer in rows:
+            raise InputError(f"{path}: row {row}: answer {answer!r} already stands in row {rows[answer]}")
+        rows[answer] = row
+        if row != len(rows):
+            raise InputError(f"{path}: row {len(rows)}: is blank, and labels count the lines; remove it")
+    if not rows:
+        raise InputError(f"{path}: holds no answer")
+    return tuple(rows)
+
+
+def labelled(items: Iterable[Item], answers: Sequence[str]) -> list[Item]:
+    """The items with the label of each open-ended question set: its answer's place in ``answers``, -1 outside them."""
+    labels = {answer: label for label, answer in enumerate(answers)}
+    return [
+        replace(
+            item,
+            questions=tuple(q if q.options else replace(q, label=labels.get(q.answer, -1)) for q in item.questions),
+        )
+        for item in items
+    ]
+
+
+def coverage(items: Iterable[Item]) -> Mapping[str, Coverage]:
+    """Split to its coverage, for items whose questions are labelled; a split without questions is left out."""
+    asked: Counter[str] = Counter()
+    covered: Counter[str] = Counter()
+    for item in items:
+        labels = [question.label for question in item.questions if not question.options]
+        asked[item.split] += len(labels)
+        covered[item.split] += sum(label >= 0 for label in labels)
+    return {split: Coverage(covered[split], count) for split, count in asked.items() if count}
+
+
+def _by_label(path: Path, tree: object) -> tuple[str, ...]:
+    if not isinstance(tree, dict) or not tree:
+        raise InputError(f"{path}: expected an object of answer to label, found {type(tree).__name__}")
+    answers: dict[int, str] = {}
+    for answer, label in tree.items():
+        if type(label) is not int or not 0 <= label < len(tree):
+            raise InputError(f"{path}: {answer!r}: label {label!r} is not one of 0 to {len(tree) - 1}")
+        if label in answers:
+            raise InputError(f"{path}: {answer!r}: label {label} is that of {answers[label]!r} too")
+        answers[label] = answer
+    return tuple(answers[label] for label in range(len(answers)))

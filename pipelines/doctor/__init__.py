@@ -1,0 +1,1 @@
+"""What would fail in a long run, found before it: checks that look at this machine and change nothing on it."""

@@ -1,0 +1,192 @@
+"""What the steps of a pipeline will do, as their own command lines read it. Nothing is run."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from data_specs.annotations.folder import FolderOptions
+from data_specs.configuration import build, override
+from data_specs.errors import InputError
+from data_specs.spec import DatasetSpec, load_spec
+from extract.settings import ExtractionSettings, make_settings
+from pipelines.pipeline import Pipeline, Step, command_line, config_text
+from train.config import TrainConfig
+
+_MODEL = "model"  # what stage 2 leaves in its run folder
+
+
+@dataclass(frozen=True)
+class Building:
+    """A step that writes the manifest ``out`` from the annotation files below ``root``.
+
+    name: how the data set was named. folder: how a folder of one's own is read, None: in the usual way.
+    """
+
+    step: str
+    name: str
+    spec: DatasetSpec
+    root: Path
+    protocol: str | None
+    out: Path
+    folder: FolderOptions | None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A step that makes the shards of ``split`` (None: all) of a manifest; ``workers`` of 0 is this process."""
+
+    step: str
+    settings: ExtractionSettings
+    manifest: Path
+    split: str | None
+    videos_per_shard: int
+    workers: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """A step that trains on shards with ``ranks`` processes."""
+
+    step: str
+    config: TrainConfig
+    resume: bool
+    ranks: int
+
+    @property
+    def model(self) -> Path:
+        """The folder that the finished model is written to."""
+        return self.config.out / _MODEL
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A step that scores a model on the shards of some splits of a manifest."""
+
+    step: str
+    model: Path
+    shards: Path
+    manifest: Path
+    splits: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pipeline with its values and what its steps will do; ``unread`` says of a step why its command cannot start."""
+
+    pipeline: Pipeline
+    values: dict[str, Any]
+    buildings: tuple[Building, ...]
+    extractions: tuple[Extraction, ...]
+    trainings: tuple[Training, ...]
+    evaluations: tuple[Evaluation, ...]
+    unread: dict[str, str]
+
+    @property
+    def out(self) -> Path:
+        return Path(str(self.values["out"]))
+
+    @property
+    def packages(self) -> set[str]:
+        """The packages whose commands are run."""
+        return {step.command[0] for step in self.pipeline.steps}
+
+    def extraction_into(self, folder: Path) -> Extraction | None:
+        """The step of this pipeline that makes the shards of ``folder``."""
+        return next((e for e in self.extractions if same(e.settings.out, folder)), None)
+
+    def training_of(self, model: Path) -> Training | None:
+        """The step of this pipeline that makes ``model``."""
+        return next((t for t in self.trainings if same(t.model, model)), None)
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two paths, of which neither need exist, are the same place."""
+    return one.absolute().resolve() == other.absolute().resolve()
+
+
+def read_case(pipeline: Pipeline, values: dict[str, Any]) -> Case:
+    """Reads every step's command line.
+
+    Raises:
+        InputError: an argument, a configuration key, a data set, a protocol or a detector that does not exist.
+    """
+    found: dict[type, list[Any]] = {Building: [], Extraction: [], Training: [], Evaluation: []}
+    unread: dict[str, str] = {}
+    for step in pipeline.steps:
+        try:
+            plan = _read_step(step, values)
+        except ImportError as error:
+            unread[step.name] = str(error)
+            continue
+        if plan is not None:
+            found[type(plan)].append(plan)
+    return Case(
+        pipeline,
+        values,
+        tuple(found[Building]),
+        tuple(found[Extraction]),
+        tuple(found[Training]),
+        tuple(found[Evaluation]),
+        unread,
+    )
+
+
+def _read_step(step: Step, values: dict[str, Any]) -> Building | Extraction | Training | Evaluation | None:
+    package, name, *arguments = command_line(step, values)
+    command = importlib.import_module(f"{package}.__main__").main.commands.get(name)
+    if command is None:
+        raise InputError(f"step {step.name!r}: {package} has no command {name!r}")
+    try:
+        given = command.make_context(name, list(arguments)).params
+    except click.UsageError as error:
+        raise InputError(f"step {step.name!r}: {error.format_message()}") from None
+    match package, name:
+        case "data_specs", "build":
+            return _building(step, given)
+        case "extract", "run":
+            return _extraction(step, given)
+        case "train", "run":
+            return _training(step, given, values)
+        case "evaluate", _:
+            return _evaluation(step, given)
+    return None
+
+
+def _building(step: Step, given: dict[str, Any]) -> Building:
+    spec = load_spec(given["name"])
+    spec.protocol(given["protocol"])
+    seconds, split = given["clip_seconds"], given["split_all"]
+    folder = None if seconds is None and split is None else FolderOptions(seconds, split)
+    return Building(step.name, given["name"], spec, given["root"], given["protocol"], given["out"], folder)
+
+
+def _extraction(step: Step, given: dict[str, Any]) -> Extraction:
+    settings = {name: given[name] for name in ("root", "out", "frames", "regions", "device")}
+    return Extraction(
+        step.name,
+        make_settings(given["detector"], given["assignments"], **settings),
+        given["manifest"],
+        given["split"],
+        given["videos_per_shard"],
+        given["workers"],
+    )
+
+
+def _training(step: Step, given: dict[str, Any], values: dict[str, Any]) -> Training:
+    tree = yaml.safe_load(config_text(step, values)) if step.config is not None else {}
+    config = build(TrainConfig, override(tree, given["assignments"]), f"step {step.name!r}")
+    return Training(step.name, config, given["resume"], given.get("workers") or 1)
+
+
+def _evaluation(step: Step, given: dict[str, Any]) -> Evaluation:
+    splits = given.get("splits") or ("test",)
+    return Evaluation(
+        step.name, given["model_folder"], given["shards"], given["manifest"], tuple(splits), given["device"]
+    )

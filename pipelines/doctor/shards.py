@@ -1,0 +1,187 @@
+"""Region shards: those that a step will make against its workers, and those that a step reads against its ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_specs.errors import InputError
+from data_specs.shard_index import ShardIndex, read_index
+from data_specs.shards import ShardError
+from extract.plan import Plan
+from pipelines.doctor.annotations import Listed, Manifests
+from pipelines.doctor.case import Case, Evaluation, Extraction, Training
+from pipelines.doctor.finding import Finding, Level, failure, ok, warning
+
+_TITLE = "shards"
+_UNKNOWN = "see the failures above"
+
+
+@dataclass(frozen=True)
+class Supply:
+    """Samples, and the shards that hold them."""
+
+    samples: int
+    shards: int
+
+
+def check_planned(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
+    """The shards that an extraction will make, and whether each of its workers gets one.
+
+    Raises:
+        InputError: the manifest has no row of the split.
+    """
+    plan = Plan(listed.manifest, extraction.split, extraction.videos_per_shard)
+    found = f"step {extraction.step!r} makes {len(plan):,} shards of {plan.num_items:,} items"
+    if extraction.workers > len(plan):
+        yield warning(
+            _TITLE,
+            f"{found}, fewer than its {extraction.workers} workers; the others have nothing to do",
+            f"--set workers={len(plan)}, or fewer videos a shard (--videos-per-shard of python -m extract run)",
+        )
+    else:
+        yield ok(_TITLE, f"{found} on {extraction.workers or 1} workers")
+
+
+def check_training(case: Case, training: Training, manifests: Manifests) -> Iterator[Finding]:
+    """The shards that a training reads: there, of one provenance, as wide as the model, and enough for its ranks.
+
+    Raises:
+        ImportError: torch or webdataset cannot be imported.
+    """
+    broken = False
+    for folder in training.config.data.shards:
+        extraction = case.extraction_into(folder)
+        if extraction is not None:
+            settings = extraction.settings
+            yield from _fits(training, folder, settings.detector.feature_dim, settings.frames, settings.regions)
+            continue
+        for finding in _stored(training, folder):
+            broken |= finding.level is Level.FAILURE
+            yield finding
+    if broken:
+        return
+    try:
+        supply = supply_of(case, training, manifests)
+    except (InputError, ShardError) as error:
+        yield failure(_TITLE, str(error), "look with: python -m extract verify FOLDER; make extract repairs")
+        return
+    if supply is None:
+        yield warning(_TITLE, f"step {training.step!r}: how many samples there will be is not known", _UNKNOWN)
+    else:
+        yield _enough(training, supply)
+
+
+def supply_of(case: Case, training: Training, manifests: Manifests) -> Supply | None:
+    """What a training has to read: what earlier steps will make of it, and what the trainer itself finds.
+
+    None where a manifest is not known. Stored shards are checked against their commit records.
+
+    Raises:
+        InputError, ShardError: a folder of shards is absent or broken.
+        ImportError: torch or webdataset cannot be imported.
+    """
+    supplies: list[Supply] = []
+    stored: list[Path] = []
+    for folder in training.config.data.shards:
+        extraction = case.extraction_into(folder)
+        if extraction is None:
+            stored.append(folder)
+            continue
+        listed = manifests.of(extraction.manifest)
+        if listed is None:
+            return None
+        supplies.append(_planned(training, extraction, listed))
+    if stored:
+        from train.stream import open_shards
+
+        _, opened = open_shards(training.config.data.model_copy(update={"shards": tuple(stored)}))
+        supplies.append(Supply(sum(shard.samples for shard in opened), len(opened)))
+    return Supply(sum(supply.samples for supply in supplies), sum(supply.shards for supply in supplies))
+
+
+def check_evaluated(case: Case, evaluation: Evaluation, manifests: Manifests) -> Iterator[Finding]:
+    """What an evaluation reads: splits that the manifest has, and shards, where no step of the pipeline makes them.
+
+    Raises:
+        InputError: the shards have no index, or the manifest has no row of a split.
+    """
+    listed = manifests.of(evaluation.manifest)
+    if listed is not None:
+        for split in evaluation.splits:
+            listed.manifest.rows_of(split)
+    if case.extraction_into(evaluation.shards) is None:
+        index = read_index(evaluation.shards)
+        yield ok(_TITLE, f"{evaluation.shards}: {index.num_samples:,} samples in {len(index.shardlist):,} shards")
+
+
+def steps_of(training: Training, samples: int) -> int:
+    """How many steps a training on so many samples takes, as ``train.trainer`` counts them."""
+    batch = min(training.config.data.batch_size, samples)
+    steps = training.config.epochs * (samples // batch if batch else 0)
+    return min(steps, training.config.max_steps or steps)
+
+
+def _planned(training: Training, extraction: Extraction, listed: Listed) -> Supply:
+    """What of an extraction's plan is in the splits that are trained on."""
+    splits, counts = training.config.data.splits, listed.manifest.counts()
+    names = Plan(listed.manifest, extraction.split, extraction.videos_per_shard).names
+    read = [name for name in names if name.rpartition("-")[0] in splits]
+    return Supply(sum(counts[split] for split in {name.rpartition("-")[0] for name in read}), len(read))
+
+
+def _stored(training: Training, folder: Path) -> Iterator[Finding]:
+    try:
+        index: ShardIndex = read_index(folder)
+    except InputError as error:
+        yield failure(
+            _TITLE,
+            str(error),
+            f"make extract makes it; other folders: --set {training.step}.data.shards=[FOLDER, ...]",
+        )
+        return
+    made = index.provenance
+    unfit = list(_fits(training, folder, made.feature_dim, made.frames, made.regions))
+    yield from unfit
+    if not unfit:
+        yield ok(
+            _TITLE,
+            f"{folder}: {index.num_samples:,} samples in {len(index.shardlist):,} shards of one provenance:"
+            f" {made.dataset}, detector {made.detector}, {made.frames} frames of {made.regions} regions, features"
+            f" {made.feature_dim} wide",
+        )
+
+
+def _fits(training: Training, folder: Path, width: int, frames: int, regions: int) -> Iterator[Finding]:
+    """What of a folder is not as the model and its data configuration want it."""
+    config = training.config
+    if width != config.model.feature_dim:
+        yield failure(
+            _TITLE,
+            f"{folder}: features {width} wide, the model of step {training.step!r} reads {config.model.feature_dim}",
+            f"--set {training.step}.model.feature_dim={width}",
+        )
+    for what, made, read in (("frames", frames, config.data.frames), ("regions", regions, config.data.regions)):
+        if made < read:
+            yield warning(
+                _TITLE,
+                f"{folder}: {made} {what}, step {training.step!r} wants {read}; the rest would be padding",
+                f"--set {training.step}.data.{what}={made}",
+            )
+
+
+def _enough(training: Training, supply: Supply) -> Finding:
+    batch, ranks, samples = training.config.data.batch_size, training.ranks, supply.samples
+    found = (
+        f"step {training.step!r}: {samples:,} samples in {supply.shards:,} shards for {ranks} ranks"
+        f" of {batch} clips a step"
+    )
+    if samples < batch * ranks:
+        fitting = (
+            f"--set {training.step}.data.batch_size={max(samples // ranks, 2)}, or " if samples >= 2 * ranks else ""
+        )
+        return failure(_TITLE, f"{found}: not one whole step", f"{fitting}extract more clips")
+    if supply.shards < ranks:
+        return warning(_TITLE, f"{found}: fewer shards than ranks", "extract again with fewer videos a shard")
+    return ok(_TITLE, found)
