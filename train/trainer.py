@@ -59,10 +59,9 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
         InputError: data, model or run folder do not allow it.
         NonFiniteError: training diverged.
     """
-    device = choose_device(config.device)
-    config = config.model_copy(update={"precision": choose_precision(config.precision, device)})
+    config = resolved(config)
     check_run(config, resume)
-    trainer = Trainer(config, device, resume)
+    trainer = Trainer(config, choose_device(config.device), resume)
     open_run(config)
     return trainer.run()
 
@@ -202,6 +201,16 @@ class Trainer:
 
     def _outcome(self, model: Path | None) -> Outcome:
         return Outcome(self.config.out, self.position.step, model, tuple(self.stream.corrupt))
+
+
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration with the precision that ``auto`` means on this machine: a run goes on in the one it began in.
+
+    Raises:
+        InputError: its device is not on this machine.
+    """
+    precision = choose_precision(config.precision, choose_device(config.device))
+    return config.model_copy(update={"precision": precision})
 
 
 def choose_device(name: str) -> torch.device:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,27 +75,22 @@ def check_resumed_extraction(extraction: Extraction, listed: Listed) -> Iterator
     yield ok(_TITLE, f"{folder}: {len(standing_records):,} shards are committed already and will be kept")
 
 
-def check_run_folder(training: Training, scratch: Path) -> Iterator[Finding]:
-    """A run that stands in the run folder is the one to go on with; asked of the trainer itself, on a copy.
+def check_run_folder(training: Training) -> Iterator[Finding]:
+    """A run that stands in the run folder is the one to go on with; the trainer itself is asked.
 
     Raises:
         ImportError: torch or transformers cannot be imported.
     """
-    from train.run_folder import CONFIG_NAME, open_run
+    from train.run_folder import check_run
+    from train.trainer import resolved
 
     folder = training.config.out
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    copy = scratch / f"run-{training.step}"
-    copy.mkdir()
-    if (folder / CONFIG_NAME).exists():
-        shutil.copyfile(folder / CONFIG_NAME, copy / CONFIG_NAME)
-    else:
-        (copy / "something").touch()
     try:
-        open_run(training.config.model_copy(update={"out": copy}), training.resume)
+        check_run(resolved(training.config), training.resume)
     except InputError as error:
-        yield failure(_TITLE, error.message.replace(str(copy), str(folder)), f"--set {training.step}.out=FOLDER")
+        yield failure(_TITLE, error.message, f"--set {training.step}.out=FOLDER")
         return
     yield ok(_TITLE, f"{folder}: a run of these settings stands there; it will be gone on with")
 
