@@ -5,16 +5,14 @@ export PYTHON NAME DATASET ROOT DATA_ROOT SHARDS DETECTOR FRAMES SPLIT WORKERS A
 
 RUN := .venv/bin/python -m
 PIPELINE := $(RUN) pipelines run
-# --set for each variable that was given; ARGS is passed on as it is. ROOT is a shorter name of DATA_ROOT; both are quoted,
-# since --set reads YAML, in which ": " and " #" in a folder's name would mean something.
-QUOTED = '$$(printf %s "$$$(1)" | sed "s/'/''/g")'
-ROOT_OPTION = $${ROOT:+--set "root=$(call QUOTED,ROOT)"} $${DATA_ROOT:+--set "root=$(call QUOTED,DATA_ROOT)"}
+# --set for each variable that was given; ARGS is passed on as it is. ROOT is a shorter name of DATA_ROOT.
+ROOT_OPTION = $${ROOT:+--set "root=$$ROOT"} $${DATA_ROOT:+--set "root=$$DATA_ROOT"}
 WORKERS_OPTION = $${WORKERS:+--set "workers=$$WORKERS"}
 EXTRACT_OPTIONS = $(ROOT_OPTION) $${DETECTOR:+--set "detector=$$DETECTOR"} $${FRAMES:+--set "frames=$$FRAMES"} \
 	$${SPLIT:+--set "split=$$SPLIT"} $(WORKERS_OPTION) $$ARGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test lint lock clean extract need-dataset pretrain doctor eval-msrvtt shapes-detector fixture
+.PHONY: help setup smoke test lint bench lock clean extract need-dataset pretrain doctor eval-msrvtt shapes-detector fixture
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
@@ -53,6 +51,9 @@ doctor: setup ## NAME=pipeline [and what its own target takes]: what would fail 
 lint: setup ## ruff: lint and format, without changing a file
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
+
+bench: setup ## measured comparisons, each printing ratios; results/ holds what was measured
+	@.venv/bin/python bench/check.py $$ARGS
 
 lock: setup ## remakes the hash-pinned locks from setup.cfg and install/bootstrap.in (ARGS=--upgrade)
 	@set -e; compile() { .venv/bin/uv pip compile --quiet --python .venv/bin/python --universal --python-version 3.11 \

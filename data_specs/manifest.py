@@ -248,7 +248,7 @@ def _groups(items: Iterable[Item]) -> Iterator[list[dict[str, Any]]]:
     letters = 0
     for item in items:
         rows.append(_row(item))
-        letters += sum(map(len, item.captions))
+        letters += sum(len(caption or "") for caption in item.captions)
         if len(rows) == _GROUP_ROWS or letters >= _GROUP_LETTERS:
             yield rows
             rows, letters = [], 0

@@ -36,6 +36,8 @@ def check_rows(table: pa.Table, source: str, allowed: Mapping[str, Sequence[str]
     if row is not None:
         value = table["path"][row].as_py()
         raise InputError(f"{source}: row {row}: column path: {value!r} is not a path below the media root")
+    for column in ("captions", "questions"):
+        _refuse_nulls(table[column], column, source)
     starts, ends = pc.fill_null(table["clip_start"], 0.0), pc.fill_null(table["clip_end"], math.inf)
     row = _first(pc.invert(pc.and_(pc.greater_equal(starts, 0.0), pc.less(starts, ends))))  # NaN compares false
     if row is not None:
@@ -57,6 +59,19 @@ def _refuse_ids(ids: pa.ChunkedArray, source: str) -> None:
         if identifier in seen:
             raise InputError(f"{source}: row {row}: column id: {identifier!r} already stands in row {seen[identifier]}")
         seen[identifier] = row
+
+
+def _refuse_nulls(column: pa.ChunkedArray, name: str, source: str) -> None:
+    """A list may be absent or empty, but what stands in it is there: texts, and whole questions."""
+    at = 0
+    for chunk in column.chunks:
+        held = chunk.flatten()
+        fields = [held, *(held.flatten() if pa.types.is_struct(held.type) else ())]
+        if any(field.null_count for field in fields):
+            absent = next(field.is_null().index(True).as_py() for field in fields if field.null_count)
+            row = at + pc.list_parent_indices(chunk)[absent].as_py()
+            raise InputError(f"{source}: row {row}: column {name}: holds something that is absent (null)")
+        at += len(chunk)
 
 
 def _first(mask: pa.ChunkedArray) -> int | None:

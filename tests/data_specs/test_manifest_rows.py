@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from data_specs import manifest as manifest_module
 from data_specs.errors import InputError
-from data_specs.manifest import SCHEMA, Item, ManifestInfo, read_manifest, write_manifest
+from data_specs.manifest import SCHEMA, Item, ManifestInfo, Question, read_manifest, write_manifest
 from data_specs.manifest_rows import check_rows
 
 ALLOWED = {"split": ("train", "val", "test"), "media": ("video", "image")}
@@ -99,3 +100,14 @@ def test_rows_of_several_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found.take([]) == []
     assert found.rows_of("test") == list(range(0, 60, 3))
     assert found.counts() == {"test": 20, "val": 40}
+
+
+@pytest.mark.parametrize("column", ["captions", "questions"])
+def test_nulls_inside_lists_are_named_by_row(column: str, tmp_path: Path) -> None:
+    whole = [Item(f"v{n}", f"{n}.mp4", "train", captions=("a",), questions=(Question("q", "a"),)) for n in range(3)]
+    broken = {"captions": ("a", None), "questions": (Question("q", None),)}  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"row 2: column {column}"):
+        write_manifest(
+            tmp_path / "m.parquet", [*whole[:2], dataclasses.replace(whole[2], **{column: broken[column]})], INFO
+        )
+    assert len(write_manifest(tmp_path / "m.parquet", whole, INFO)) == 3

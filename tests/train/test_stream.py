@@ -148,7 +148,7 @@ def test_a_corrupt_sample_is_named_counted_and_skipped(make_shards: Callable[...
     list(source.epoch(1))
     assert len(source.corrupt) == 1
     (line,) = source.corrupt
-    assert "train-00002.tar" in line and bad in line and "not JSON" in line
+    assert "train-00002.tar" in line and bad in line and "Invalid JSON" in line
 
 
 def test_too_many_corrupt_samples_stop_the_run(make_shards: Callable[..., Path], tmp_path: Path) -> None:
