@@ -188,19 +188,18 @@ def convert(source: Path, out: Path, sha256: str) -> None:
 
 
 @main.command("train-shapes-detector")
-@click.option("--steps", type=click.IntRange(1), default=900, show_default=True)
+@click.option("--start", type=FILE, help="Go on from these weights with the last phase alone.")
 @click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Frames a step.")
-@click.option("--lr", type=float, default=1e-3, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--scenes", type=click.IntRange(1), default=500, show_default=True, help="Unseen scenes for the recall.")
 @click.option(
     "--out", type=FOLDER, help="Where to write shapes.safetensors and the recall; default: extract/detectors."
 )
-def train_shapes_detector(steps: int, batch: int, lr: float, seed: int, scenes: int, out: Path | None) -> None:
+def train_shapes_detector(start: Path | None, batch: int, seed: int, scenes: int, out: Path | None) -> None:
     """Make the embedded detector again: train it on scenes of `shapes`, measure its recall on unseen ones."""
     from extract.shapes_detector import make_detector
 
-    recall = make_detector(out, steps=steps, batch=batch, lr=lr, seed=seed, scenes=scenes)
+    recall = make_detector(out, start=start, batch=batch, seed=seed, scenes=scenes)
     click.echo(
         f"recall of {recall.objects} objects on {scenes} unseen scenes at IoU 0.5, right shape and colour:"
         f" {recall.found:.1%} among 30 regions, {recall.confident:.1%} scored at least 0.5"

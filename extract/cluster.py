@@ -37,8 +37,9 @@ class ShardActor:
         self._worker = Worker(ExtractionSettings.model_validate(settings))
         self._items = self._frames = self._failed = 0
 
+    @ray.method(max_task_retries=-1)
     def ready(self) -> None:
-        """Answers once the actor was placed and its detector loaded."""
+        """Answers once the actor was placed, or restarted, and its detector loaded."""
 
     def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
         """Makes one shard; returns its commit record as JSON."""
@@ -85,11 +86,12 @@ def _drive(
     running: dict[Any, tuple[Any, ShardPlan, int]] = {}
     starting = {actor.ready.remote(): actor for actor in actors}
     idle: list[Any] = []
+    again: list[tuple[ShardPlan, int]] = []
     meter = _Meter(actors, progress)
     while True:
-        while idle and (shard := next(todo, None)) is not None:
-            actor = idle.pop()
-            running[actor.extract.remote(shard, described)] = (actor, shard, 1)
+        while idle and (work := again.pop() if again else _first_attempt(todo)) is not None:
+            actor, (shard, attempt) = idle.pop(), work
+            running[actor.extract.remote(shard, described)] = (actor, shard, attempt)
         if not running and not starting:
             meter.finish()
             return
@@ -105,11 +107,16 @@ def _drive(
                 idle.append(actor)
             except ray.exceptions.RayActorError as error:
                 if attempt == _ATTEMPTS:
-                    raise ShardError(
-                        f"{shard.name}: its worker died {_ATTEMPTS} times, last of: {_cause(error)}"
-                    ) from None
+                    cause = _cause(error)
+                    raise ShardError(f"{shard.name}: its worker died {_ATTEMPTS} times, last of: {cause}") from None
                 log.warning("%s: its worker died, attempt %d of %d", shard.name, attempt + 1, _ATTEMPTS)
-                running[actor.extract.remote(shard, described)] = (actor, shard, attempt + 1)
+                again.append((shard, attempt + 1))
+                starting[actor.ready.remote()] = actor
+
+
+def _first_attempt(todo: Iterator[ShardPlan]) -> tuple[ShardPlan, int] | None:
+    shard = next(todo, None)
+    return None if shard is None else (shard, 1)
 
 
 def _started(actor: Any, reference: Any) -> Any:

@@ -178,12 +178,21 @@ def _build(settings: DetectorSettings, config: CfgNode) -> nn.Module:
     return model
 
 
-def _load(model: nn.Module, path: Path) -> None:
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict in single precision.
+
+    Raises:
+        InputError: not a safetensors file.
+    """
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a safetensors file: {error}; convert with: python -m extract convert") from None
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    state = load_weights(path)
     try:
         result = model.load_state_dict(state, strict=False)
     except RuntimeError as error:

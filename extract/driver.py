@@ -53,7 +53,9 @@ def run_extraction(
     with _alone_in(settings.out):
         atomic.remove_leftovers(settings.out)
         _refuse_foreign(settings.out, plan, provenance)
-        return _make(settings, plan, provenance, workers, address)
+        outcome = _make(settings, plan, provenance, workers, address)
+        atomic.remove_leftovers(settings.out)  # of workers that died on the way
+        return outcome
 
 
 def _make(

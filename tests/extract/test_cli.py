@@ -26,7 +26,7 @@ def run_arguments(manifest: object, root: object, out: Path, *more: object) -> l
     [
         (["--detector", "shap"], "did you mean shapes?"),
         (["--detector", "coco-r101-c4"], "not found"),
-        (["--set", "detector.nmss=0.3"], "unknown key 'detector.nmss': did you mean nms?"),
+        (["--set", "detector.nmss=0.3"], "unknown key 'detector.nmss': did you mean nms"),
         (["--set", "detector.nms=2"], "less than or equal to 1 (given: 2)"),
         (["--set", "detector.config=COCO-Detection/nothing.yaml"], "not in detectron2's model zoo"),
         (["--set", "detector.overrides={MODEL.NOTHING: 1}"], "MODEL.NOTHING"),
@@ -94,7 +94,11 @@ def test_show_draws_the_frame(ten_shards: Path, ten_videos: Path, ten_manifest_p
     with Image.open(over) as picture, Image.open(plain) as grey:
         assert picture.size == grey.size
         assert picture.height >= 720
-        assert len(set(picture.convert("RGB").getdata())) > len(set(grey.convert("RGB").getdata())) > 30
+        assert (
+            len(set(picture.convert("RGB").get_flattened_data()))
+            > len(set(grey.convert("RGB").get_flattened_data()))
+            > 30
+        )
     for wrong in (["nobody"], ["video3", "--frame", 9]):
         assert call("show", ten_shards, *wrong, "--out", over).exit_code == 2
 
