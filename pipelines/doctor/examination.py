@@ -104,7 +104,7 @@ def _outputs(case: Case, manifests: Manifests, scratch: Path) -> Iterator[Findin
         if listed is not None:
             yield from _guard("output", _ABOVE, outputs.check_resumed_extraction, extraction, listed)
     for training in case.trainings:
-        yield from _guard("output", _SETUP, outputs.check_run_folder, training, scratch)
+        yield from _guard("output", _SETUP, outputs.check_run_folder, training)
 
 
 def _data(case: Case, manifests: Manifests) -> Iterator[Finding]:
