@@ -39,7 +39,7 @@ def examine(case: Case, quick: bool) -> Iterator[Finding]:
         listed: list[Listed] = []
         yield from _annotations(case, scratch, listed)
         manifests = Manifests(tuple(listed))
-        yield from _outputs(case, manifests, scratch)
+        yield from _outputs(case, manifests)
         yield from _data(case, manifests)
         yield from _disk(case, manifests)
         yield from _hours(case, manifests, quick)
@@ -95,7 +95,7 @@ def _annotations(case: Case, scratch: Path, listed: list[Listed]) -> Iterator[Fi
             yield ok("annotations", f"{place}: {len(listed[-1].manifest):,} rows")
 
 
-def _outputs(case: Case, manifests: Manifests, scratch: Path) -> Iterator[Finding]:
+def _outputs(case: Case, manifests: Manifests) -> Iterator[Finding]:
     yield from _guard("output", "--set out=FOLDER", outputs.check_writable, case)
     if case.pipeline.fresh:
         return  # what stands there is removed first
