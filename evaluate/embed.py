@@ -113,9 +113,9 @@ def embed_sentences(model: RegionTextModel, sentences: Sequence[str], *, batch_s
             real = found.mask_CL[i].cpu()
             cls[row] = found.cls_CE[i].float().cpu()
             words[row] = found.words_CLE[i].float().cpu()[real]
-            tokens[row] = tuple(pieces)
-            if len(pieces) != int(real.sum()):
-                raise ValueError(f"{len(pieces)} word pieces for {int(real.sum())} vectors of {distinct[row]!r}")
+            tokens[row] = tuple(piece for piece, is_word in zip(pieces, real.tolist(), strict=False) if is_word)
+            if len(tokens[row]) != len(words[row]):
+                raise ValueError(f"{len(tokens[row])} word pieces for {len(words[row])} vectors of {distinct[row]!r}")
     order = range(len(distinct))
     return TextTable(
         np.array([row_of[sentence] for sentence in sentences], np.int64),

@@ -20,7 +20,6 @@ from data_specs.samples import Sample, SampleError
 from data_specs.shards import ShardError
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-ROOT = click.Path(path_type=Path, file_okay=False, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -36,7 +35,7 @@ def main() -> None:
 
 @main.command()
 @click.option("--manifest", type=FILE, required=True, help="What to extract: from `python -m data_specs build`.")
-@click.option("--root", type=ROOT, required=True, help="The media root that the manifest's paths start from.")
+@click.option("--root", type=FOLDER, required=True, help="The media root that the manifest's paths start from.")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the shards; committed ones in it are kept.")
 @click.option("--detector", default="shapes", show_default=True, help="A preset's name, or a .yaml file of your own.")
 @click.option("--split", help=f"Only this split ({', '.join(SPLITS)}); default: all.")
@@ -149,7 +148,7 @@ def coverage(folder: Path, manifest: Path, split: str | None, as_json: Path | No
 @click.option("--out", type=FILE, required=True, help="The PNG to write.")
 @click.option("--frame", type=click.IntRange(1), default=1, show_default=True, help="Which of the sample's frames.")
 @click.option("--manifest", type=FILE, help="With --root: draw over the frame itself, not over grey.")
-@click.option("--root", type=ROOT, help="The media root.")
+@click.option("--root", type=FOLDER, help="The media root.")
 def show(folder: Path, identifier: str, out: Path, frame: int, manifest: Path | None, root: Path | None) -> None:
     """Draw a frame with its regions, their labels and scores.
 

@@ -13,6 +13,7 @@ from typing import Any
 import detectron2
 import numpy as np
 import torch
+import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data.transforms import ResizeShortestEdge, ResizeTransform
 from detectron2.modeling import build_model
@@ -125,7 +126,7 @@ def build_config(settings: DetectorSettings, device: str) -> CfgNode:
     try:
         config.merge_from_file(str(path), allow_unsafe=False)
         config.merge_from_list([part for pair in _flat(settings.overrides).items() for part in pair])
-    except (AssertionError, KeyError, ValueError) as error:
+    except (AssertionError, KeyError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise InputError(f"detector {settings.name!r}: config or overrides: {error}") from None
     config.MODEL.DEVICE = device
     config.MODEL.WEIGHTS = ""

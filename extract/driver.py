@@ -45,6 +45,8 @@ def run_extraction(
     Raises:
         InputError: the folder holds shards that were planned or made differently.
     """
+    if not settings.root.is_dir():
+        raise InputError(f"--root {settings.root}: no such folder; it is where the manifest's media paths start")
     try:
         settings.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ FORMAT_VERSION = 1
 MODEL_TYPE = "regionvlp"
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 # What transformers raises for a text_config that describes no encoder: its own validation errors among them.
-_BROKEN_DESCRIPTION = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, ZeroDivisionError)
+_BROKEN_DESCRIPTION = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError)
 
 
 @dataclass(frozen=True, eq=False)

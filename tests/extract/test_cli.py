@@ -33,7 +33,7 @@ def run_arguments(manifest: object, root: object, out: Path, *more: object) -> l
         (["--set", "nonsense"], "write it as key=value"),
         (["--split", "tests"], "did you mean test"),
         (["--frames", "0"], "--frames"),
-        (["--root", "/no/such/folder"], "'/no/such/folder' does not exist"),
+        (["--root", "/no/such/folder"], "--root /no/such/folder: no such folder"),
         (["--device", "gpu"], "--device gpu"),
     ],
 )

@@ -30,7 +30,11 @@ def write_detector(tmp_path: Path) -> Callable[..., str]:
     """``write_detector(content, **changed)``: a YAML like that of ``shapes``, and weights beside it, if any."""
 
     def write(content: bytes | None = b"any bytes", **changed: object) -> str:
-        tree = yaml.safe_load((PRESETS / "shapes.yaml").read_text()) | {"weights": "own.safetensors"} | changed
+        tree = (
+            yaml.safe_load((PRESETS / "shapes.yaml").read_text())
+            | {"weights": "own.safetensors", "sha256": ""}
+            | changed
+        )
         path = tmp_path / "own.yaml"
         path.write_text(yaml.safe_dump(tree))
         if content is not None:

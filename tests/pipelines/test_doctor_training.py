@@ -105,11 +105,14 @@ def test_a_run_of_other_settings(pretrain: Doctor, make_shard: Callable[..., Pat
     tree = {"out": str(run), "model": {"feature_dim": 4}, "data": {"shards": [str(shards)]}, "seed": 3}
     (run / "config.yaml").write_text(dump(build(TrainConfig, tree, "test")))
     before = (run / "config.yaml").read_bytes()
+    assert pretrain(shards).failures() == []  # it never came as far as a checkpoint
+    (run / "model").mkdir()
     said = pretrain(shards).fails_only_in("output")
     assert f"{run}/config.yaml: this run was started with other settings" in said
     assert "seed was 3, is 0" in said
     assert (run / "config.yaml").read_bytes() == before
     (run / "config.yaml").unlink()
+    (run / "model").rmdir()
     (run / "thesis.txt").touch()
     assert f"{run}: holds files but no run" in pretrain(shards).fails_only_in("output")
 
@@ -134,7 +137,7 @@ def test_smoke_goes_through_with_the_committed_weights(doctor: Doctor, tmp_path:
     assert [title for title, _ in page.failures()] == ([] if weights.is_file() else ["detector weights"])
     assert "10 samples in 3 shards for 1 ranks of 10 clips a step" in page.of("shards", "ok")[1]["found"]
     assert "step 'train' makes it" in page.of("model", "ok")[0]["found"]
-    assert "100 steps" in page.of("hours")[-1]["found"]
+    assert "150 steps" in page.of("hours")[-1]["found"]
 
 
 def test_a_fresh_pipeline_does_not_remove_what_is_not_its_own(doctor: Doctor, tmp_path: Path) -> None:

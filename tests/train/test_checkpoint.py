@@ -75,3 +75,13 @@ def test_a_step_is_written_over_its_uncommitted_leftover(tmp_path: Path) -> None
     (leftover / "rubbish").write_text("")
     assert checkpoint.write(tmp_path, example(5), keep=1) == checkpoint.latest(tmp_path) == leftover
     assert not (leftover / "rubbish").exists()
+
+
+def test_a_torn_later_one_never_takes_the_place_of_the_newest(tmp_path: Path) -> None:
+    for step in (5, 10):
+        torn = checkpoint.write(tmp_path, example(step), keep=2)
+    (torn / checkpoint.MODEL).write_bytes(b"")
+    assert checkpoint.latest(tmp_path) == tmp_path / "step-00000005"
+    written = checkpoint.write(tmp_path, example(7), keep=1)  # gone on with from step 5
+    assert checkpoint.latest(tmp_path) == written
+    assert sorted(tmp_path.iterdir()) == [written]

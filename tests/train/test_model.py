@@ -136,3 +136,32 @@ def test_a_folder_that_is_no_model_is_refused(model: RegionTextModel, tmp_path: 
     (folder / "config.json").write_text(json.dumps(described))
     with pytest.raises(InputError, match="another architecture"):
         RegionTextModel.from_pretrained(folder)
+
+
+def test_a_caption_that_spells_control_tokens_means_their_letters(model: RegionTextModel) -> None:
+    sentences = ["a red [SEP] star", "[CLS] [PAD] ring", "a red star"]
+    text = model.encode_text(model.tokenizer(sentences))
+    counted = [len(words) for words in model.tokenizer.words(sentences)]
+    assert text.mask_CL.sum(1).tolist() == counted
+    assert counted[0] > counted[2]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("text_config", "hidden_act", "nope"),
+        ("text_config", "vocab_size", 10**12),
+        ("text_config", "hidden_size", "x"),
+        ("model", "width", 4_000_000),
+        ("model", "depth", 3),
+    ],
+)
+def test_a_description_that_does_not_fit_the_weights_takes_no_memory(
+    model: RegionTextModel, tmp_path: Path, section: str, key: str, value: object
+) -> None:
+    model.save_pretrained(tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    described[section][key] = value
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(InputError):
+        RegionTextModel.from_pretrained(tmp_path)

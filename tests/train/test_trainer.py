@@ -150,6 +150,8 @@ def test_another_feature_width_names_the_key_to_set(settings: Callable[..., Trai
     wide = config.model.model_copy(update={"feature_dim": 99})
     with pytest.raises(InputError, match=r"set model\.feature_dim=12"):
         train(config.model_copy(update={"model": wide}))
+    assert not config.out.exists(), "a start that fails must not bind the next one"
+    assert train(config.model_copy(update={"max_steps": 1})).model is not None
 
 
 def test_half_precision_runs_and_stays_close(settings: Callable[..., TrainConfig]) -> None:
