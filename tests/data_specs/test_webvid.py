@@ -95,7 +95,7 @@ def test_any_text_and_id_come_back_or_the_row_is_refused(rows: list[tuple[str, s
         assert [(item.id, item.captions) for item in manifest] == [(video, (said,)) for video, _, said in rows]
         for item in manifest:
             assert encode_key(item.id).isascii() and decode_key(encode_key(item.id)) == item.id
-            assert (Path("/root") / item.path).as_posix().startswith("/root/videos/p")
+            assert (Path("/data") / item.path).as_posix().startswith("/data/videos/p")
 
 
 @pytest.mark.parametrize("nothing", ["", "nan", "NaN", " "])
