@@ -277,11 +277,11 @@ def _row(item: Item) -> dict[str, Any]:
 _QUESTION_FIELDS = tuple(_QUESTION.field(i).name for i in range(_QUESTION.num_fields))
 
 
-def question_from_dict(fields: Mapping[str, Any]) -> Question:
-    """A question from its stored form (a Parquet struct or a JSON object)."""
+def _question(fields: Mapping[str, Any]) -> Question:
+    """A question from its stored form (a Parquet struct)."""
     return Question(**{**fields, "options": tuple(fields["options"] or ())})
 
 
 def _item(row: Mapping[str, Any]) -> Item:
-    questions = tuple(question_from_dict(fields) for fields in row["questions"] or ())
+    questions = tuple(_question(fields) for fields in row["questions"] or ())
     return Item(**{**row, "captions": tuple(row["captions"] or ()), "questions": questions})

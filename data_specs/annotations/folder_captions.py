@@ -146,6 +146,13 @@ class _Names:
             self._by_form.setdefault(_form(path), path)
 
     def find(self, row: int, column: str, name: str) -> str:
+        """The media path, or a clip of one, that a table's row means by ``name``; one of a file that is gone is kept.
+
+        An id may leave out the folders or the extension where only one file can be meant.
+
+        Raises:
+            InputError: several files could be meant, or it is no media path below the root; names row and column.
+        """
         path = name.removeprefix("./")
         base, _, _ = path.rpartition(CLIP_MARK)
         if path in self._media or base in self._media:
