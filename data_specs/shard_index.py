@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from data_specs import atomic
 from data_specs.configuration import Settings
 from data_specs.errors import InputError
+from data_specs.location import Location
 from data_specs.shards import (
     FORMAT_VERSION,
     INDEX_NAME,
@@ -47,49 +47,58 @@ class ShardIndex(Settings):
     shardlist: tuple[ShardEntry, ...]
 
 
-def build_index(folder: Path, committed_records: Iterable[CommitRecord]) -> ShardIndex:
-    """Writes ``index.json`` from commit records.
+def build_index(folder: Location, committed_records: Iterable[CommitRecord]) -> ShardIndex:
+    """Writes ``index.json`` from commit records, which are taken one at a time and not kept.
 
     Raises:
-        ShardError: the shards do not share one provenance.
+        ShardError: there is none, a tar is absent, or the shards do not share one provenance.
     """
-    found = sorted(committed_records, key=lambda record: record.shard)
-    first = found[0]
-    absent = [record.shard for record in found if not (folder / record.shard).is_file()]
-    if absent:
-        raise ShardError(
-            f"{folder / absent[0]}: is absent, its commit record is there; remove that or put the tar back"
-        )
-    for record in found[1:]:
-        if record.provenance != first.provenance:
-            raise ShardError(
-                f"{folder}: {first.shard} and {record.shard} were made differently:"
-                f" {provenance_difference(first.provenance, record.provenance)}"
-            )
+    entries: list[ShardEntry] = []
+    first: CommitRecord | None = None
+    for record in committed_records:
+        first = first or record
+        _refuse_stray(folder, first, record)
+        entries.append(_entry(record))
+    if first is None:
+        raise ShardError(f"{folder}: holds no committed shard")
+    entries.sort(key=lambda entry: entry.url)
     index = ShardIndex(
         name=first.provenance.dataset,
-        num_samples=sum(r.num_samples for r in found),
-        num_regions=sum(r.num_regions for r in found),
-        num_failures=sum(len(r.failures) for r in found),
+        num_samples=sum(entry.nsamples for entry in entries),
+        num_regions=sum(entry.regions for entry in entries),
+        num_failures=sum(entry.failures for entry in entries),
         provenance=first.provenance,
-        shardlist=tuple(
-            ShardEntry(
-                url=r.shard,
-                nsamples=r.num_samples,
-                sha256=r.sha256,
-                bytes=r.bytes,
-                regions=r.num_regions,
-                failures=len(r.failures),
-            )
-            for r in found
-        ),
+        shardlist=tuple(entries),
     )
     text = json.dumps(index.model_dump(mode="json", by_alias=True), indent=1)
     atomic.write_text(folder / INDEX_NAME, text + "\n")
     return index
 
 
-def read_index(folder: Path) -> ShardIndex:
+def _refuse_stray(folder: Location, first: CommitRecord, record: CommitRecord) -> None:
+    if not (folder / record.shard).is_file():
+        raise ShardError(
+            f"{folder / record.shard}: is absent, its commit record is there; remove that or put the tar back"
+        )
+    if record.provenance != first.provenance:
+        raise ShardError(
+            f"{folder}: {first.shard} and {record.shard} were made differently:"
+            f" {provenance_difference(first.provenance, record.provenance)}"
+        )
+
+
+def _entry(record: CommitRecord) -> ShardEntry:
+    return ShardEntry(
+        url=record.shard,
+        nsamples=record.num_samples,
+        sha256=record.sha256,
+        bytes=record.bytes,
+        regions=record.num_regions,
+        failures=len(record.failures),
+    )
+
+
+def read_index(folder: Location) -> ShardIndex:
     """Reads the index of a folder of shards.
 
     Raises:
@@ -108,12 +117,12 @@ def read_index(folder: Path) -> ShardIndex:
         ) from None
 
 
-def write_labels(folder: Path, names: tuple[str, ...]) -> None:
+def write_labels(folder: Location, names: tuple[str, ...]) -> None:
     """Writes the detector's class names, in the order of ``Regions.labels``, beside the shards."""
     atomic.write_text(folder / LABELS_NAME, json.dumps(list(names), ensure_ascii=False) + "\n")
 
 
-def read_labels(folder: Path) -> tuple[str, ...]:
+def read_labels(folder: Location) -> tuple[str, ...]:
     """The detector's class names; empty when the folder has none."""
     path = folder / LABELS_NAME
     if not path.is_file():

@@ -6,6 +6,7 @@ import hashlib
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from data_specs.configuration import Settings
 from data_specs.errors import InputError
 from data_specs.failures import Failure
 from data_specs.keys import decode_key
+from data_specs.location import Location
 from data_specs.samples import (
     MAX_MEMBER_BYTES,
     MAX_METADATA_BYTES,
@@ -31,7 +33,7 @@ from data_specs.samples import (
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
-_RECORD_NAME = re.compile(r"[a-z]+-\d{5,}\.json")
+_RECORD_NAME = re.compile(r"[a-z]+(-r\d+)?-\d{5,}\.json")  # -r1: made by the first retry of what had failed
 _HASH_CHUNK = 1 << 20
 
 
@@ -75,7 +77,7 @@ class CommitRecord(Settings):
 
 
 def write_shard(
-    folder: Path, name: str, results: Iterable[Sample | Failure], plan_hash: str, provenance: Provenance
+    folder: Location, name: str, results: Iterable[Sample | Failure], plan_hash: str, provenance: Provenance
 ) -> CommitRecord:
     """Writes ``{name}.tar`` and its commit record, or neither; reads the tar back before it gets its name.
 
@@ -110,17 +112,18 @@ def write_shard(
     return record
 
 
-def record_path(folder: Path, name: str) -> Path:
+def record_path(folder: Location, name: str) -> Location:
     """Where the commit record of shard ``name`` stands."""
     return folder / f"{name}.json"
 
 
-def record_paths(folder: Path) -> list[Path]:
+def record_paths(folder: Location) -> list[Location]:
     """The commit records' files of a folder, by shard name; other JSON files may stand beside them."""
-    return sorted(path for path in folder.glob("*.json") if _RECORD_NAME.fullmatch(path.name))
+    found = (path for path in folder.glob("*.json") if _RECORD_NAME.fullmatch(path.name))
+    return sorted(found, key=lambda path: path.name)
 
 
-def read_record(path: Path) -> CommitRecord:
+def read_record(path: Location) -> CommitRecord:
     """Reads a commit record.
 
     Raises:
@@ -138,7 +141,7 @@ def read_record(path: Path) -> CommitRecord:
     return record
 
 
-def committed(folder: Path, name: str) -> CommitRecord | None:
+def committed(folder: Location, name: str) -> CommitRecord | None:
     """The record of a shard if it is committed and its tar has the recorded size, else None."""
     path = record_path(folder, name)
     if not path.exists():
@@ -151,7 +154,7 @@ def committed(folder: Path, name: str) -> CommitRecord | None:
     return record if tar.is_file() and tar.stat().st_size == record.bytes else None
 
 
-def records(folder: Path) -> list[CommitRecord]:
+def records(folder: Location) -> list[CommitRecord]:
     """All commit records of a folder, by shard name.
 
     Raises:
@@ -160,10 +163,19 @@ def records(folder: Path) -> list[CommitRecord]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards; make it with: python -m extract run --out {folder}")
-    found = [read_record(path) for path in record_paths(folder)]
+    found = list(iterate_records(folder))
     if not found:
         raise InputError(f"{folder}: holds no committed shard; make some with: python -m extract run --out {folder}")
     return found
+
+
+def iterate_records(folder: Location) -> Iterator[CommitRecord]:
+    """The same one at a time, for folders of many shards; none where there is none.
+
+    Raises:
+        ShardError: a record cannot be read.
+    """
+    return (read_record(path) for path in record_paths(folder))
 
 
 def provenance_difference(one: Provenance, other: Provenance) -> str:
@@ -172,7 +184,7 @@ def provenance_difference(one: Provenance, other: Provenance) -> str:
     return "; ".join(f"{name}: {a[name]!r} and {b[name]!r}" for name in a if a[name] != b[name])
 
 
-def iterate_shard(path: Path) -> Iterator[Sample]:
+def iterate_shard(path: Location) -> Iterator[Sample]:
     """Samples of one tar, in order.
 
     Raises:
@@ -208,14 +220,14 @@ def read_samples(stream: IO[bytes], shard: str) -> Iterator[Sample]:
         raise ShardError(f"{shard}: the tar ends inside sample {pending[0]}")
 
 
-def iterate_keys(path: Path) -> Iterator[str]:
+def iterate_keys(path: Location) -> Iterator[str]:
     """The ids of a tar's samples, read from its member names alone.
 
     Raises:
         ShardError: the tar is cut or absent, or a member's name is not a sample's.
     """
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with _open_tar(path) as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
                 if suffix == METADATA_SUFFIX:
@@ -226,14 +238,14 @@ def iterate_keys(path: Path) -> Iterator[str]:
         raise ShardError(f"{path}: not a whole shard: {error}") from None
 
 
-def check_members(path: Path) -> None:
+def check_members(path: Location) -> None:
     """Reads the headers of a tar and no more, so that whoever reads it whole takes bounded memory a member.
 
     Raises:
         ShardError: the tar is cut or absent, or a member is no plain file of a sample's size.
     """
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with _open_tar(path) as tar:
             for member in tar:
                 _check_member(path.name, member)
     except FileNotFoundError:
@@ -242,13 +254,19 @@ def check_members(path: Path) -> None:
         raise ShardError(f"{path}: not a whole tar: {error}") from None
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Location) -> str:
     """SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_HASH_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def _open_tar(path: Location) -> Iterator[tarfile.TarFile]:
+    with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        yield tar
 
 
 def _check_member(shard: str, member: tarfile.TarInfo) -> None:

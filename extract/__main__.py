@@ -78,9 +78,8 @@ def run(
         raise click.ClickException(f"stopped; committed shards stay in {out}; the same command goes on") from None
     except (ShardError, SampleError, OSError) as error:
         raise click.ClickException(f"{error}; committed shards stay in {out}; the same command goes on") from None
-    made = len(outcome.planned) - outcome.skipped
     click.echo(
-        f"{out}: {made} shards made, {outcome.skipped} were there; {outcome.index.num_samples} samples,"
+        f"{out}: {outcome.made} shards made, {outcome.skipped} were there; {outcome.index.num_samples} samples,"
         f" {outcome.index.num_regions} regions, {outcome.failures} of {plan.num_items} items failed"
     )
     if outcome.failures:

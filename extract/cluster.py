@@ -1,32 +1,50 @@
 """The Ray driver: one actor a worker, a bounded number of shards in flight, finite retries. The only Ray import here.
 
 Retried work is harmless: a shard's bytes depend on its plan alone, and it is committed by a rename and a record.
+What comes and goes is the cluster's: a worker may wait for a node, lose it, and come back on another.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data_specs.errors import InputError
+from data_specs.samples import SampleError
 from data_specs.shards import CommitRecord, Provenance, ShardError
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
 from extract.worker import Worker
 
-_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 256 << 20  # only plans and records travel, never frames
 _POLL_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+_ROOM_NOTICE_S = 60.0
+_DEATHS = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a worker found wrong in a way that trying again does not mend, as a value: it crosses processes whole."""
+
+    message: str
+    usage: bool
 
 
 @ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)
@@ -38,22 +56,37 @@ class ShardActor:
         self._items = self._frames = self._failed = 0
 
     @ray.method(max_task_retries=-1)
-    def ready(self) -> None:
-        """Answers once the actor was placed, or restarted, and its detector loaded."""
+    def ready(self) -> Refusal | tuple[str, int]:
+        """Node and process id, once the actor was placed, or restarted, and its detector loaded."""
+        return _refusing(self._place)
 
-    def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
-        """Makes one shard; returns its commit record as JSON."""
-        record = self._worker.extract(shard, Provenance.model_validate(provenance), self._count)
-        return record.model_dump_json()
+    def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> Refusal | str:
+        """Makes one shard; gives its commit record as JSON."""
+        return _refusing(lambda: self._extract(shard, provenance))
 
     def progress(self) -> tuple[int, int, int]:
         """Items, frames and failures since this actor's process started."""
         return self._items, self._frames, self._failed
 
+    def _place(self) -> tuple[str, int]:
+        self._worker.load()
+        return ray.get_runtime_context().get_node_id(), os.getpid()
+
+    def _extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
+        return self._worker.extract(shard, Provenance.model_validate(provenance), self._count).model_dump_json()
+
     def _count(self, frames: int) -> None:
         self._items += 1
         self._frames += frames
         self._failed += frames == 0
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _end_process(pid: int) -> None:
+    """Kills a worker of this node that answers nobody; any other process is left alone."""
+    with suppress(OSError):
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ShardActor"):
+            os.kill(pid, signal.SIGKILL)
 
 
 def make_on_cluster(
@@ -63,82 +96,165 @@ def make_on_cluster(
     workers: int,
     address: str | None,
     progress: ExtractionProgress,
-) -> list[CommitRecord]:
-    """Makes the shards with ``workers`` actors, on a local cluster or the one at ``address``.
+) -> Iterator[CommitRecord]:
+    """Makes the shards with ``workers`` actors, on a local cluster or the one at ``address``; gives their records.
 
     Raises:
-        InputError: the cluster cannot be reached or has no room for that many workers.
-        ShardError: a shard's worker died three times.
+        InputError: the cluster cannot be reached, one of our own has no room for that many workers, or a worker
+            cannot use its detector.
+        ShardError: a shard's worker died ``settings.attempts`` times, or a shard cannot be written.
     """
-    needs = {"CPU": settings.threads, "GPU": 1 if settings.device.startswith("cuda") else 0}
+    needs = {
+        "CPU": max(settings.threads, settings.decoders),
+        "GPU": settings.gpus_per_worker if settings.device.startswith("cuda") else 0,
+    }
     absolute = settings.model_copy(update={"root": settings.root.absolute(), "out": settings.out.absolute()})
     with _cluster(workers, needs, address):
-        _refuse_too_many(workers, needs)
+        _refuse_too_many(workers, needs, address)
         options = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
         actors = [ShardActor.options(**options).remote(absolute.model_dump()) for _ in range(workers)]
-        return list(_drive(actors, iter(todo), provenance, progress))
+        try:
+            yield from _Foreman(actors, iter(todo), provenance, progress, settings).run()
+        finally:
+            _dismiss(actors)
 
 
-def _drive(
-    actors: list[Any], todo: Iterator[ShardPlan], provenance: Provenance, progress: ExtractionProgress
-) -> Iterator[CommitRecord]:
-    described = provenance.model_dump()
-    running: dict[Any, tuple[Any, ShardPlan, int]] = {}
-    starting = {actor.ready.remote(): actor for actor in actors}
-    idle: list[Any] = []
-    again: list[tuple[ShardPlan, int]] = []
-    meter = _Meter(actors, progress)
-    while True:
-        while idle and (work := again.pop() if again else _first_attempt(todo)) is not None:
-            actor, (shard, attempt) = idle.pop(), work
-            running[actor.extract.remote(shard, described)] = (actor, shard, attempt)
-        if not running and not starting:
-            meter.finish()
+@dataclass
+class _Task:
+    """A shard in a worker's hands."""
+
+    actor: Any
+    shard: ShardPlan
+    attempt: int
+
+
+class _Foreman:
+    """Hands shards out, one to each worker at a time, and again when their worker was lost."""
+
+    def __init__(
+        self,
+        actors: list[Any],
+        todo: Iterator[ShardPlan],
+        provenance: Provenance,
+        progress: ExtractionProgress,
+        settings: ExtractionSettings,
+    ) -> None:
+        self._todo = todo
+        self._provenance = provenance.model_dump()
+        self._settings = settings
+        self._meter = _Meter(actors, progress)
+        self._starting = {actor.ready.remote(): actor for actor in actors}
+        self._deaths = dict.fromkeys(actors, 0)  # while starting, in a row
+        self._places: dict[Any, tuple[str, int]] = {}
+        self._idle: list[Any] = []
+        self._running: dict[Any, _Task] = {}
+        self._again: list[tuple[float, int, ShardPlan, int]] = []
+        self._exhausted = False
+        self._waiting_since = time.monotonic()
+
+    def run(self) -> Iterator[CommitRecord]:
+        """Until every shard is made; see ``make_on_cluster``."""
+        while True:
+            self._hand_out()
+            if self._exhausted and not self._running and not self._again:
+                self._meter.finish()
+                return
+            done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_POLL_S)
+            self._meter.poll()
+            self._replace_hung()
+            self._notice_want_of_room()
+            for reference in done:
+                if reference in self._starting:
+                    self._welcome(reference)
+                elif (record := self._take(reference)) is not None:
+                    yield record
+
+    def _hand_out(self) -> None:
+        while self._idle and (work := self._next()) is not None:
+            actor, (shard, attempt) = self._idle.pop(), work
+            self._meter.begin(actor)
+            self._running[actor.extract.remote(shard, self._provenance)] = _Task(actor, shard, attempt)
+
+    def _next(self) -> tuple[ShardPlan, int] | None:
+        if self._again and self._again[0][0] <= time.monotonic():
+            _, _, shard, attempt = heapq.heappop(self._again)
+            return shard, attempt
+        shard = None if self._exhausted else next(self._todo, None)
+        self._exhausted = shard is None
+        return None if shard is None else (shard, 1)
+
+    def _welcome(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            self._places[actor] = _accepted(ray.get(reference))
+        except _DEATHS as error:
+            self._deaths[actor] += 1
+            if getattr(error, "actor_init_failed", False) or self._deaths[actor] >= self._settings.attempts:
+                raise ShardError(f"a worker cannot start: {_cause(error)}") from None
+            self._starting[actor.ready.remote()] = actor
             return
-        done, _ = ray.wait([*running, *starting], num_returns=1, timeout=_POLL_S)
-        meter.poll()
-        for reference in done:
-            if reference in starting:
-                idle.append(_started(starting.pop(reference), reference))
+        self._deaths[actor] = 0
+        self._idle.append(actor)
+
+    def _take(self, reference: Any) -> CommitRecord | None:
+        task = self._running.pop(reference)
+        try:
+            record = CommitRecord.model_validate_json(_accepted(ray.get(reference)))
+        except _DEATHS as error:
+            self._put_back(task, error)
+            return None
+        self._idle.append(task.actor)
+        return record
+
+    def _put_back(self, task: _Task, error: Exception) -> None:
+        """The shard waits, twice as long after every death; a worker whose node went with it had no part in it."""
+        node, _ = self._places[task.actor]
+        blamed = any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
+        attempt, most = task.attempt + blamed, self._settings.attempts
+        if attempt > most:
+            raise ShardError(f"{task.shard.name}: its worker died {most} times, last of: {_cause(error)}")
+        cause = f"died, attempt {attempt} of {most}" if blamed else "was lost with its node"
+        log.warning("%s: its worker %s", task.shard.name, cause)
+        pause = min(2.0 ** (attempt - 2), _LONGEST_PAUSE_S)
+        heapq.heappush(self._again, (time.monotonic() + pause, id(task), task.shard, attempt))
+        self._starting[task.actor.ready.remote()] = task.actor
+
+    def _replace_hung(self) -> None:
+        for task in self._running.values():
+            silent = self._meter.silence(task.actor)
+            if silent <= self._settings.hung_s:
                 continue
-            actor, shard, attempt = running.pop(reference)
-            try:
-                yield CommitRecord.model_validate_json(ray.get(reference))
-                idle.append(actor)
-            except ray.exceptions.RayActorError as error:
-                if attempt == _ATTEMPTS:
-                    cause = _cause(error)
-                    raise ShardError(f"{shard.name}: its worker died {_ATTEMPTS} times, last of: {cause}") from None
-                log.warning("%s: its worker died, attempt %d of %d", shard.name, attempt + 1, _ATTEMPTS)
-                again.append((shard, attempt + 1))
-                starting[actor.ready.remote()] = actor
+            log.warning("%s: no item was finished for %.0f s; its worker is replaced", task.shard.name, silent)
+            self._meter.begin(task.actor)
+            ray.kill(task.actor, no_restart=False)
+            node, pid = self._places[task.actor]  # a stopped process does not hear Ray
+            _end_process.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(pid)
 
-
-def _first_attempt(todo: Iterator[ShardPlan]) -> tuple[ShardPlan, int] | None:
-    shard = next(todo, None)
-    return None if shard is None else (shard, 1)
-
-
-def _started(actor: Any, reference: Any) -> Any:
-    try:
-        ray.get(reference)
-    except ray.exceptions.RayActorError as error:
-        raise ShardError(f"a worker cannot start: {_cause(error)}") from None
-    return actor
-
-
-def _cause(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    def _notice_want_of_room(self) -> None:
+        if self._running or self._idle:
+            self._waiting_since = time.monotonic()
+        elif time.monotonic() - self._waiting_since > _ROOM_NOTICE_S:
+            self._waiting_since = time.monotonic()
+            log.warning("no worker has a place yet; the cluster has %s", _resources())
 
 
 class _Meter:
-    """Asks the actors now and then how far they are."""
+    """Asks the actors now and then how far they are, and knows since when each has been silent."""
 
     def __init__(self, actors: list[Any], progress: ExtractionProgress) -> None:
         self._actors = actors
         self._progress = progress
         self._seen = {actor: (0, 0, 0) for actor in actors}
+        self._moved = dict.fromkeys(actors, time.monotonic())
         self._asked: dict[Any, Any] = {}
+
+    def begin(self, actor: Any) -> None:
+        """The actor has got work, so its silence is counted from now."""
+        self._moved[actor] = time.monotonic()
+
+    def silence(self, actor: Any) -> float:
+        """Seconds since the actor was last known to finish an item, or to get work."""
+        return time.monotonic() - self._moved[actor]
 
     def finish(self) -> None:
         """Takes the last answers."""
@@ -160,15 +276,45 @@ class _Meter:
             del self._asked[actor]
             try:
                 now = ray.get(reference)
-            except ray.exceptions.RayActorError:
+            except _DEATHS:
                 self._seen[actor] = (0, 0, 0)
                 continue
+            if now != self._seen[actor]:
+                self._moved[actor] = time.monotonic()
             self._progress.advance(*(max(a - b, 0) for a, b in zip(now, self._seen[actor], strict=True)))
             self._seen[actor] = now
 
 
+def _refusing(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except InputError as error:
+        return Refusal(error.message, usage=True)
+    except (OSError, ShardError, SampleError) as error:
+        return Refusal(str(error), usage=False)
+
+
+def _accepted(answer: Any) -> Any:
+    if isinstance(answer, Refusal):
+        raise InputError(answer.message) if answer.usage else ShardError(answer.message)
+    return answer
+
+
+def _dismiss(actors: list[Any]) -> None:
+    """Ends the workers and waits until they are gone, so that nobody writes any more."""
+    for actor in actors:
+        ray.kill(actor)
+    for actor in actors:
+        with suppress(*_DEATHS, ray.exceptions.GetTimeoutError):
+            ray.get(actor.progress.remote(), timeout=20 * _POLL_S)
+
+
+def _cause(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
 @contextmanager
-def _cluster(workers: int, needs: dict[str, int], address: str | None) -> Iterator[None]:
+def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iterator[None]:
     """Ray for the length of the block: the cluster at ``address``, else one of our own on this machine."""
     if ray.is_initialized():
         yield
@@ -176,13 +322,12 @@ def _cluster(workers: int, needs: dict[str, int], address: str | None) -> Iterat
     own = {
         "address": "local",  # said, because RAY_ADDRESS would stand in for nothing
         "num_cpus": workers * needs["CPU"],
-        "num_gpus": workers * needs["GPU"],
         "include_dashboard": False,
         "object_store_memory": _OBJECT_STORE_BYTES,
         "_node_ip_address": "127.0.0.1",
     }
-    if address is None and needs["GPU"]:
-        own.pop("num_gpus")  # Ray counts them; too few is said before any worker is asked for
+    if not needs["GPU"]:
+        own["num_gpus"] = 0  # else Ray counts them; too few is said before any worker is asked for
     try:
         ray.init(**({"address": address} if address else own), logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
@@ -193,12 +338,19 @@ def _cluster(workers: int, needs: dict[str, int], address: str | None) -> Iterat
         ray.shutdown()
 
 
-def _refuse_too_many(workers: int, needs: dict[str, int]) -> None:
-    """More workers than there is room for would wait for ever."""
+def _refuse_too_many(workers: int, needs: dict[str, float], address: str | None) -> None:
+    """In a cluster of our own, more workers than there is room for would wait for ever; another's may grow."""
     there = ray.cluster_resources()
-    for kind, amount in needs.items():
-        if workers * amount > there.get(kind, 0):
-            raise InputError(
-                f"{workers} workers of {amount} {kind} each want more than the {there.get(kind, 0):g} {kind} that Ray"
-                " has; use fewer --workers"
-            )
+    short = [kind for kind, amount in needs.items() if workers * amount > there.get(kind, 0)]
+    if not short:
+        return
+    kind, said = short[0], f"{workers} workers of {needs[short[0]]:g} {short[0]} each"
+    if address:
+        log.warning("%s want more than the cluster has now (%s); those without a place wait", said, _resources())
+        return
+    raise InputError(f"{said} want more than the {there.get(kind, 0):g} {kind} that Ray has; use fewer --workers")
+
+
+def _resources() -> str:
+    there = ray.cluster_resources()
+    return ", ".join(f"{there.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import fcntl
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
+from data_specs.location import Location, is_local
 from data_specs.shard_index import ShardIndex, build_index, write_labels
-from data_specs.shards import CommitRecord, Provenance, committed, provenance_difference, record_paths, records
+from data_specs.shards import (
+    CommitRecord,
+    Provenance,
+    committed,
+    iterate_records,
+    provenance_difference,
+    record_paths,
+)
+from extract import attempts
+from extract.disk import full_disk_said
 from extract.frames import check_tools
-from extract.plan import Plan, ShardPlan
+from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
 from extract.worker import Worker
@@ -22,21 +35,44 @@ from extract.worker import Worker
 LOCK_NAME, CONFIG_NAME = ".lock", "config.yaml"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """index: of the whole folder. planned: the records of this run's shards. skipped: shards committed before."""
-
-    index: ShardIndex
-    planned: tuple[CommitRecord, ...]
-    skipped: int
+class Shards(Protocol):
+    """What a plan offers: its shards in order, and their names and number of items without making them."""
 
     @property
-    def failures(self) -> int:
-        return sum(len(record.failures) for record in self.planned)
+    def names(self) -> list[str]: ...
+
+    @property
+    def num_items(self) -> int: ...
+
+    def __iter__(self) -> Iterator[ShardPlan]: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """index: of the whole folder. made, skipped: shards of this run, and those that were there. failures: their items
+    that gave no sample.
+    """
+
+    index: ShardIndex
+    made: int
+    skipped: int
+    failures: int
+
+
+@dataclass
+class _Count:
+    """Shards and failures so far; records themselves are not kept, so memory does not grow with them."""
+
+    shards: int = 0
+    failures: int = 0
+
+    def add(self, failures: int) -> None:
+        self.shards += 1
+        self.failures += failures
 
 
 def run_extraction(
-    settings: ExtractionSettings, plan: Plan, provenance: Provenance, workers: int, address: str | None
+    settings: ExtractionSettings, plan: Shards, provenance: Provenance, workers: int, address: str | None
 ) -> Outcome:
     """Makes every shard of the plan that is not committed yet, then the index.
 
@@ -44,6 +80,8 @@ def run_extraction(
 
     Raises:
         InputError: the folder holds shards that were planned or made differently.
+        ShardError: the output cannot be written, or a shard's worker died too often. What is committed stays.
+        KeyboardInterrupt: the process was asked to stop (SIGINT, SIGTERM), and has.
     """
     if not settings.root.is_dir():
         raise InputError(f"--root {settings.root}: no such folder; it is where the manifest's media paths start")
@@ -52,37 +90,48 @@ def run_extraction(
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
     check_tools(settings.limits.limits())
-    with _alone_in(settings.out):
+    with _alone_in(settings.out), full_disk_said(settings.out), _termination_as_interrupt():
         atomic.remove_leftovers(settings.out)
-        _refuse_foreign(settings.out, plan, provenance)
-        outcome = _make(settings, plan, provenance, workers, address)
-        atomic.remove_leftovers(settings.out)  # of workers that died on the way
-        return outcome
+        standing = _standing(settings.out, plan, provenance)
+        try:
+            return _make(settings, plan, standing, provenance, workers, address)
+        finally:  # no worker is alive here: what they left is of those that died or were stopped on the way
+            atomic.remove_leftovers(settings.out)
+            attempts.forget(settings.out)
 
 
 def _make(
-    settings: ExtractionSettings, plan: Plan, provenance: Provenance, workers: int, address: str | None
+    settings: ExtractionSettings,
+    plan: Shards,
+    standing: dict[str, tuple[str, int]],
+    provenance: Provenance,
+    workers: int,
+    address: str | None,
 ) -> Outcome:
-    skipped: list[CommitRecord] = []
+    skipped, made = _Count(), _Count()
     with ExtractionProgress(plan.num_items) as progress:
-        todo = _uncommitted(settings.out, plan, provenance, skipped, progress)
+        todo = _uncommitted(settings.out, plan, standing, skipped, progress)
         if workers == 0:
-            made = _make_here(settings, todo, provenance, progress)
+            records = _make_here(settings, todo, provenance, progress)
         else:
             from extract.cluster import make_on_cluster
 
-            made = make_on_cluster(settings, todo, provenance, workers, address, progress)
-        planned = (*skipped, *made)
+            records = make_on_cluster(settings, todo, provenance, workers, address, progress)
+        for record in records:
+            made.add(len(record.failures))
     write_labels(settings.out, settings.detector.classes)
     described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
     atomic.write_text(settings.out / CONFIG_NAME, dump(described))
-    index = build_index(settings.out, records(settings.out))
-    return Outcome(index, planned, len(skipped))
+    index = build_index(settings.out, iterate_records(settings.out))
+    return Outcome(index, made.shards, skipped.shards, made.failures + skipped.failures)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two extractions into one folder would take each other's temporary files for leftovers."""
+def _alone_in(folder: Location) -> Iterator[None]:
+    """Two extractions into one folder would take each other's temporary files for leftovers; URLs have none."""
+    if not is_local(folder):
+        yield
+        return
     with (folder / LOCK_NAME).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,42 +142,58 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """SIGTERM, which schedulers send before they take a machine away, stops as cleanly as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def _make_here(
     settings: ExtractionSettings, todo: Iterable[ShardPlan], provenance: Provenance, progress: ExtractionProgress
-) -> list[CommitRecord]:
-    worker: Worker | None = None
-    made = []
+) -> Iterator[CommitRecord]:
+    worker = Worker(settings)
     for shard in todo:
-        worker = worker or Worker(settings)
-        made.append(worker.extract(shard, provenance, progress.item))
-    return made
+        yield worker.extract(shard, provenance, progress.item)
 
 
 def _uncommitted(
-    folder: Path,
-    plan: Plan,
-    provenance: Provenance,
-    skipped: list[CommitRecord],
+    folder: Location,
+    plan: Shards,
+    standing: dict[str, tuple[str, int]],
+    skipped: _Count,
     progress: ExtractionProgress,
 ) -> Iterator[ShardPlan]:
-    """Shards that are still to be made; the records of the others go to ``skipped``."""
+    """Shards that are still to be made; the others are counted in ``skipped``."""
     for shard in plan:
-        record = committed(folder, shard.name)
-        if record is None:
+        if shard.name not in standing:
             yield shard
             continue
-        if record.plan_hash != shard.hash:
+        plan_hash, failures = standing[shard.name]
+        if plan_hash != shard.hash:
             raise InputError(
-                f"{folder}/{record.shard} was made from another plan (manifest rows or --videos-per-shard differ);"
+                f"{folder}/{shard.name}.tar was made from another plan (manifest rows or --videos-per-shard differ);"
                 " choose another --out"
             )
-        skipped.append(record)
+        skipped.add(failures)
         progress.skip(len(shard.items))
 
 
-def _refuse_foreign(folder: Path, plan: Plan, provenance: Provenance) -> None:
-    splits = {name.rpartition("-")[0] for name in plan.names}
+def _standing(folder: Location, plan: Shards, provenance: Provenance) -> dict[str, tuple[str, int]]:
+    """Plan hash and number of failures of each committed shard of the plan, by name.
+
+    Raises:
+        InputError: a shard of the folder was made differently, or does not belong to a plan of this kind.
+    """
     planned = set(plan.names)
+    series = {_series(name) for name in planned}
+    found: dict[str, tuple[str, int]] = {}
     for path in record_paths(folder):
         record = committed(folder, path.stem)
         if record is None:
@@ -136,5 +201,13 @@ def _refuse_foreign(folder: Path, plan: Plan, provenance: Provenance) -> None:
         if record.provenance != provenance:
             difference = provenance_difference(record.provenance, provenance)
             raise InputError(f"{folder}/{record.shard} was made differently ({difference}); choose another --out")
-        if record.name not in planned and record.name.rpartition("-")[0] in splits:
+        if record.name in planned:
+            found[record.name] = (record.plan_hash, len(record.failures))
+        elif _series(record.name) in series:
             raise InputError(f"{folder}/{record.shard} is not in this plan; choose another --out")
+    return found
+
+
+def _series(name: str) -> str:
+    """Of which shards a shard is one: of a split, or of one retry of a split."""
+    return name.rpartition("-")[0]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_specs.configuration import Settings, build, override
+from data_specs.location import AnyLocation
 from data_specs.manifest import Manifest
 from data_specs.media import Limits, tool_version
 from data_specs.regions import BOX_CONVENTION
@@ -34,19 +35,34 @@ class MediaLimits(Settings):
 class ExtractionSettings(Settings):
     """One extraction.
 
-    frames: a clip. regions: kept a frame. threads: of torch, a worker; float sums depend on it. decode_ahead: clips
-    that are decoded while the detector is busy; it bounds memory.
+    out: a folder or a URL. frames: a clip. regions: kept a frame. threads: of torch, a worker; float sums depend on it.
+    decoders: ffmpeg processes a worker at a time; a GPU that waits for frames wants more. decode_ahead: clips decoded
+    and not yet seen by the detector; it bounds memory.
+    gpus_per_worker: a share of a GPU, or several. attempts: times a shard's worker may die before the run is given up.
+    item_s: seconds an item may take in all when it is done alone, after its worker died. hung_s: seconds without any
+    item finished after which a worker is taken for hung and replaced.
     """
 
     root: Path
-    out: Path
+    out: AnyLocation
     detector: DetectorSettings
     frames: int = Field(default=8, ge=1, le=4096)
     regions: int = Field(default=30, ge=1, le=1024)
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
-    decode_ahead: int = Field(default=2, ge=1)
+    decoders: int = Field(default=1, ge=1, le=64)
+    decode_ahead: int = Field(default=2, ge=1, le=1024)
+    gpus_per_worker: float = Field(default=1.0, gt=0)
+    attempts: int = Field(default=10, ge=1)
+    item_s: float = Field(default=300.0, gt=0)
+    hung_s: float = Field(default=1200.0, gt=0)
     limits: MediaLimits = Field(default_factory=MediaLimits)
+
+    @model_validator(mode="after")
+    def _hung_is_longer_than_an_item_alone(self) -> ExtractionSettings:
+        if self.hung_s <= 2 * self.item_s:
+            raise ValueError(f"hung_s is {self.hung_s:g}, more than twice item_s ({self.item_s:g}) is needed")
+        return self
 
 
 def make_settings(detector: str, assignments: tuple[str, ...], **options: object) -> ExtractionSettings:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
+from data_specs.errors import InputError
 from data_specs.failures import Failure, MediaError, Reason
 from data_specs.manifest import Item
 from data_specs.samples import Sample
 from data_specs.shards import CommitRecord, Provenance, write_shard
+from extract.ahead import ahead
+from extract.attempts import begun
 from extract.detector import Detector
+from extract.disk import full_disk_said
 from extract.frames import Frames, sample_frames
+from extract.isolation import each_alone
 from extract.plan import ShardPlan
 from extract.settings import ExtractionSettings
 
@@ -21,28 +24,65 @@ Report = Callable[[int], None]
 
 
 class Worker:
-    """Holds a detector and makes shards with it, one after the other."""
+    """Makes shards, one after the other, with a detector that is loaded when it is first needed."""
 
-    def __init__(self, settings: ExtractionSettings, detector: Detector | None = None) -> None:
+    def __init__(self, settings: ExtractionSettings) -> None:
         torch.set_num_threads(settings.threads)
         self.settings = settings
-        self.detector = detector or Detector(settings.detector, settings.device)
+        self._detector: Detector | None = None
+
+    def load(self) -> Detector:
+        """The detector, loaded.
+
+        Raises:
+            InputError: see ``Detector``.
+        """
+        if self._detector is None:
+            self._detector = Detector(self.settings.detector, self.settings.device)
+        return self._detector
 
     def extract(self, plan: ShardPlan, provenance: Provenance, report: Report | None = None) -> CommitRecord:
-        """Makes and commits one shard; ``report`` is told after each item how many frames it had (0: it failed)."""
-        results = self._results(plan.items, report or (lambda frames: None))
-        return write_shard(self.settings.out, plan.name, results, plan.hash, provenance)
+        """Makes and commits one shard; ``report`` is told after each item how many frames it had (0: it failed).
 
-    def _results(self, items: Sequence[Item], report: Report) -> Iterator[Sample | Failure]:
-        for item, decoded in _decoded_ahead(items, self.settings):
-            result = self._sample(item, decoded)
-            report(len(result.timestamps) if isinstance(result, Sample) else 0)
-            yield result
+        A shard on which an earlier worker died is done item by item in a child process.
+
+        Raises:
+            OSError, ShardError: the output cannot be written; nothing half written is left.
+            InputError: the detector cannot be loaded or run.
+        """
+        with full_disk_said(self.settings.out), begun(self.settings.out, plan.name) as died:
+            results = each_alone(plan.items, self.settings) if died else self._together(plan.items)
+            told = _told(results, report or (lambda frames: None))
+            return write_shard(self.settings.out, plan.name, told, plan.hash, provenance)
+
+    def result(self, item: Item) -> Sample | Failure:
+        """One item by itself."""
+        return self._sample(item, self._decode(item))
+
+    def _together(self, items: Iterable[Item]) -> Iterator[tuple[Item, Sample | Failure]]:
+        """Each item with its result; the next ones are decoded while the detector is busy."""
+        chosen = self.settings
+        for item, decoded in ahead(items, self._decode, threads=chosen.decoders, most=chosen.decode_ahead):
+            yield item, self._sample(item, decoded)
+
+    def _decode(self, item: Item) -> Frames | MediaError:
+        chosen = self.settings
+        try:
+            return sample_frames(chosen.root, item, chosen.frames, chosen.limits.limits())
+        except MediaError as error:
+            return error
 
     def _sample(self, item: Item, decoded: Frames | MediaError) -> Sample | Failure:
         if isinstance(decoded, MediaError):
             return Failure(id=item.id, reason=decoded.reason, detail=decoded.detail)
-        regions = self.detector.detect(decoded.images, self.settings.regions)
+        try:
+            regions = self.load().detect(decoded.images, self.settings.regions)
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"{item.id!r}: {len(decoded.images)} frames of {decoded.images.shape[2]} x {decoded.images.shape[1]}"
+                f" pixels do not fit into the memory of {self.settings.device}; fewer frames at a time:"
+                f" --set detector.batch={max(1, self.settings.detector.batch // 2)}"
+            ) from None
         if not regions.count.any():
             return Failure(id=item.id, reason=Reason.NO_REGIONS, detail="the detector found nothing in any frame")
         height, width = decoded.images.shape[1:3]
@@ -58,25 +98,7 @@ class Worker:
         )
 
 
-def _decoded_ahead(items: Sequence[Item], settings: ExtractionSettings) -> Iterator[tuple[Item, Frames | MediaError]]:
-    """Frames of each item in order, the next ones being decoded meanwhile; at most ``decode_ahead`` wait in memory."""
-    waiting: deque[tuple[Item, Future[Frames | MediaError]]] = deque()
-    upcoming = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        try:
-            while True:
-                while len(waiting) < settings.decode_ahead and (item := next(upcoming, None)) is not None:
-                    waiting.append((item, pool.submit(_decode, item, settings)))
-                if not waiting:
-                    return
-                item, future = waiting.popleft()
-                yield item, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _decode(item: Item, settings: ExtractionSettings) -> Frames | MediaError:
-    try:
-        return sample_frames(settings.root, item, settings.frames, settings.limits.limits())
-    except MediaError as error:
-        return error
+def _told(results: Iterable[tuple[Item, Sample | Failure]], report: Report) -> Iterator[Sample | Failure]:
+    for _, result in results:
+        yield result
+        report(len(result.timestamps) if isinstance(result, Sample) else 0)

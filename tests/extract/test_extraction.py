@@ -73,7 +73,8 @@ def test_five_files_that_are_no_videos(hostile: tuple[Path, Path], ten_shards: P
     root, manifest = hostile
     folder = tmp_path / "shards"
     outcome = extract(manifest, settings_for(root, folder))
-    failures = {f.id: f.reason.value for record in outcome.planned for f in record.failures}
+    assert outcome.failures == len(HOSTILE)
+    failures = {f.id: f.reason.value for record in records(folder) for f in record.failures}
     assert failures == {identifier: reason for identifier, (_, reason) in HOSTILE.items()}
     assert verified(folder) == ()
     extract(manifest, settings_for(root, tmp_path / "again"))
@@ -159,7 +160,7 @@ def test_a_killed_ray_worker_is_replaced(
     os.kill(victim, signal.SIGKILL)
     _, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 0, stderr
-    assert "its worker died, attempt 2 of 3" in stderr
+    assert "its worker died, attempt 2 of 10" in stderr
     assert bytes_of(folder) == bytes_of(ten_shards)
 
 
