@@ -34,6 +34,7 @@ _OBJECT_STORE_BYTES = 256 << 20  # only plans and records travel, never frames
 _POLL_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _ROOM_NOTICE_S = 60.0
+_NOTHING = (0, 0, 0, 0)
 _DEATHS = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class ShardActor:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._worker = Worker(ExtractionSettings.model_validate(settings))
-        self._items = self._frames = self._failed = 0
+        self._items = self._frames = self._failed = self._beats = 0
 
     @ray.method(max_task_retries=-1)
     def ready(self) -> Refusal | tuple[str, int]:
@@ -64,21 +65,25 @@ class ShardActor:
         """Makes one shard; gives its commit record as JSON."""
         return _refusing(lambda: self._extract(shard, provenance))
 
-    def progress(self) -> tuple[int, int, int]:
-        """Items, frames and failures since this actor's process started."""
-        return self._items, self._frames, self._failed
+    def progress(self) -> tuple[int, int, int, int]:
+        """Items, frames, failures and other signs of life since this actor's process started."""
+        return self._items, self._frames, self._failed, self._beats
 
     def _place(self) -> tuple[str, int]:
         self._worker.load()
         return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def _extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
-        return self._worker.extract(shard, Provenance.model_validate(provenance), self._count).model_dump_json()
+        described = Provenance.model_validate(provenance)
+        return self._worker.extract(shard, described, self._count, self._beat).model_dump_json()
 
     def _count(self, frames: int) -> None:
         self._items += 1
         self._frames += frames
         self._failed += frames == 0
+
+    def _beat(self) -> None:
+        self._beats += 1
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -244,7 +249,7 @@ class _Meter:
     def __init__(self, actors: list[Any], progress: ExtractionProgress) -> None:
         self._actors = actors
         self._progress = progress
-        self._seen = {actor: (0, 0, 0) for actor in actors}
+        self._seen = {actor: _NOTHING for actor in actors}
         self._moved = dict.fromkeys(actors, time.monotonic())
         self._asked: dict[Any, Any] = {}
 
@@ -277,11 +282,12 @@ class _Meter:
             try:
                 now = ray.get(reference)
             except _DEATHS:
-                self._seen[actor] = (0, 0, 0)
+                self._seen[actor] = _NOTHING
                 continue
             if now != self._seen[actor]:
                 self._moved[actor] = time.monotonic()
-            self._progress.advance(*(max(a - b, 0) for a, b in zip(now, self._seen[actor], strict=True)))
+            items, frames, failed, _ = (max(a - b, 0) for a, b in zip(now, self._seen[actor], strict=True))
+            self._progress.advance(items, frames, failed)
             self._seen[actor] = now
 
 
@@ -329,7 +335,7 @@ def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iter
     if not needs["GPU"]:
         own["num_gpus"] = 0  # else Ray counts them; too few is said before any worker is asked for
     try:
-        ray.init(**({"address": address} if address else own), logging_level=logging.WARNING)
+        ray.init(**({"address": address} if address else own), logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {_cause(error)}") from None
     try:

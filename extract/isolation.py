@@ -10,7 +10,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING
@@ -25,11 +26,15 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 _TRIES = 2
-_START_S = 600.0
+_START_S, _BEAT_S = 600.0, 1.0
 
 
-def each_alone(items: Iterable[Item], settings: ExtractionSettings) -> Iterator[tuple[Item, Sample | Failure]]:
+def each_alone(
+    items: Iterable[Item], settings: ExtractionSettings, alive: Callable[[], None]
+) -> Iterator[tuple[Item, Sample | Failure]]:
     """Each item with its result; one on which two children die, or give no answer in time, is ``killed_worker``.
+
+    alive: called while a child starts, which may take longer than an item.
 
     Raises:
         ShardError: a child cannot start at all.
@@ -39,7 +44,7 @@ def each_alone(items: Iterable[Item], settings: ExtractionSettings) -> Iterator[
         for item in items:
             ended = ""
             for _ in range(_TRIES):
-                child = child or _Child(settings)
+                child = child or _Child(settings, alive)
                 found = child.work(item)
                 if isinstance(found, Sample | Failure):
                     yield item, found
@@ -56,7 +61,7 @@ def each_alone(items: Iterable[Item], settings: ExtractionSettings) -> Iterator[
 class _Child:
     """A process with a worker of its own."""
 
-    def __init__(self, settings: ExtractionSettings) -> None:
+    def __init__(self, settings: ExtractionSettings, alive: Callable[[], None]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads or CUDA may hang
         self._pipe, theirs = context.Pipe()
         self._patience = settings.item_s
@@ -65,7 +70,10 @@ class _Child:
         )
         self._process.start()
         theirs.close()
-        ready = self._answer(_START_S)
+        deadline = time.monotonic() + _START_S
+        while not wait([self._pipe, self._process.sentinel], _BEAT_S) and time.monotonic() < deadline:
+            alive()
+        ready = self._answer(0.0)
         if ready is not True:
             self.stop()
             raise ShardError(f"a child process for items cannot start: {ready}")

@@ -23,6 +23,10 @@ from extract.settings import ExtractionSettings
 Report = Callable[[int], None]
 
 
+def _silent(*_: object) -> None:
+    """Nobody is told."""
+
+
 class Worker:
     """Makes shards, one after the other, with a detector that is loaded when it is first needed."""
 
@@ -41,18 +45,21 @@ class Worker:
             self._detector = Detector(self.settings.detector, self.settings.device)
         return self._detector
 
-    def extract(self, plan: ShardPlan, provenance: Provenance, report: Report | None = None) -> CommitRecord:
-        """Makes and commits one shard; ``report`` is told after each item how many frames it had (0: it failed).
+    def extract(
+        self, plan: ShardPlan, provenance: Provenance, report: Report = _silent, alive: Callable[[], None] = _silent
+    ) -> CommitRecord:
+        """Makes and commits one shard.
 
         A shard on which an earlier worker died is done item by item in a child process.
+        report: told after each item how many frames it had (0: it failed). alive: called in long waits between items.
 
         Raises:
             OSError, ShardError: the output cannot be written; nothing half written is left.
             InputError: the detector cannot be loaded or run.
         """
         with full_disk_said(self.settings.out), begun(self.settings.out, plan.name) as died:
-            results = each_alone(plan.items, self.settings) if died else self._together(plan.items)
-            told = _told(results, report or (lambda frames: None))
+            results = each_alone(plan.items, self.settings, alive) if died else self._together(plan.items)
+            told = _told(results, report)
             return write_shard(self.settings.out, plan.name, told, plan.hash, provenance)
 
     def result(self, item: Item) -> Sample | Failure:
