@@ -133,6 +133,15 @@ class _Task:
     attempt: int
 
 
+@dataclass(frozen=True)
+class _Loss:
+    """A shard whose worker died, on which node, and what Ray says of it."""
+
+    task: _Task
+    node: str
+    cause: str
+
+
 class _Foreman:
     """Hands shards out, one to each worker at a time, and again when their worker was lost."""
 
@@ -153,7 +162,7 @@ class _Foreman:
         self._places: dict[Any, tuple[str, int]] = {}
         self._idle: list[Any] = []
         self._running: dict[Any, _Task] = {}
-        self._again: list[tuple[float, int, ShardPlan, int]] = []
+        self._again: list[tuple[float, int, _Loss]] = []
         self._exhausted = False
         self._waiting_since = time.monotonic()
 
@@ -182,8 +191,7 @@ class _Foreman:
 
     def _next(self) -> tuple[ShardPlan, int] | None:
         if self._again and self._again[0][0] <= time.monotonic():
-            _, _, shard, attempt = heapq.heappop(self._again)
-            return shard, attempt
+            return self._once_more(heapq.heappop(self._again)[2])
         shard = None if self._exhausted else next(self._todo, None)
         self._exhausted = shard is None
         return None if shard is None else (shard, 1)
@@ -212,17 +220,22 @@ class _Foreman:
         return record
 
     def _put_back(self, task: _Task, error: Exception) -> None:
-        """The shard waits, twice as long after every death; a worker whose node went with it had no part in it."""
-        node, _ = self._places[task.actor]
-        blamed = any(found["NodeID"] == node and found["Alive"] for found in ray.nodes())
-        attempt, most = task.attempt + blamed, self._settings.attempts
-        if attempt > most:
-            raise ShardError(f"{task.shard.name}: its worker died {most} times, last of: {_cause(error)}")
-        cause = f"died, attempt {attempt} of {most}" if blamed else "was lost with its node"
-        log.warning("%s: its worker %s", task.shard.name, cause)
-        pause = min(2.0 ** (attempt - 2), _LONGEST_PAUSE_S)
-        heapq.heappush(self._again, (time.monotonic() + pause, id(task), task.shard, attempt))
+        """The shard waits, twice as long after every death, and the worker is awaited."""
+        pause = min(2.0**task.attempt, _LONGEST_PAUSE_S)
+        loss = _Loss(task, self._places[task.actor][0], _cause(error))
+        heapq.heappush(self._again, (time.monotonic() + pause, id(loss), loss))
         self._starting[task.actor.ready.remote()] = task.actor
+
+    def _once_more(self, loss: _Loss) -> tuple[ShardPlan, int]:
+        """A worker whose node went with it, which is known only after a while, had no part in its death."""
+        shard, most = loss.task.shard, self._settings.attempts
+        blamed = any(node["NodeID"] == loss.node and node["Alive"] for node in ray.nodes())
+        attempt = loss.task.attempt + blamed
+        if attempt > most:
+            raise ShardError(f"{shard.name}: its worker died {most} times, last of: {loss.cause}")
+        said = f"died, attempt {attempt} of {most}" if blamed else "was lost with its node"
+        log.warning("%s: its worker %s", shard.name, said)
+        return shard, attempt
 
     def _replace_hung(self) -> None:
         for task in self._running.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,23 @@ def ten_shards(ten_videos: Path, ten_manifest_path: Path, tmp_path_factory: pyte
     """The ten videos' shards, made in this process without interruption."""
     out = tmp_path_factory.mktemp("shards") / "calm"
     extract(ten_manifest_path, settings_for(ten_videos, out))
+    return out
+
+
+@pytest.fixture(scope="session")
+def forty_manifest_path(ten_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ten videos four times under other ids: work enough for something to happen meanwhile."""
+    path = tmp_path_factory.mktemp("manifest") / "forty.parquet"
+    items = [replace(item, id=f"{item.id} {turn}", split="train") for turn in range(4) for item in ten_manifest]
+    write_manifest(path, items, ManifestInfo("msrvtt", "four times"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def forty_shards(ten_videos: Path, forty_manifest_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their shards, four items each, made in this process without interruption."""
+    out = tmp_path_factory.mktemp("shards") / "forty"
+    extract(forty_manifest_path, settings_for(ten_videos, out))
     return out
 
 
