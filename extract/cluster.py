@@ -28,6 +28,7 @@ from data_specs.shards import CommitRecord, Provenance, ShardError
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
+from extract.termination import termination_as_interrupt
 from extract.worker import Worker
 
 _OBJECT_STORE_BYTES = 256 << 20  # only plans and records travel, never frames
@@ -352,7 +353,8 @@ def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iter
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {_cause(error)}") from None
     try:
-        yield
+        with termination_as_interrupt():  # Ray has put a handler of its own there, which aborts
+            yield
     finally:
         ray.shutdown()
 

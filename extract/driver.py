@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import signal
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from extract.frames import check_tools
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
+from extract.termination import termination_as_interrupt
 from extract.worker import Worker
 
 LOCK_NAME, CONFIG_NAME = ".lock", "config.yaml"
@@ -90,7 +89,7 @@ def run_extraction(
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
     check_tools(settings.limits.limits())
-    with _alone_in(settings.out), full_disk_said(settings.out), _termination_as_interrupt():
+    with _alone_in(settings.out), full_disk_said(settings.out), termination_as_interrupt():
         atomic.remove_leftovers(settings.out)
         standing = _standing(settings.out, plan, provenance)
         try:
@@ -140,19 +139,6 @@ def _alone_in(folder: Location) -> Iterator[None]:
                 f"{folder}: another extraction is at work in it; wait for it or choose another --out"
             ) from None
         yield
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """SIGTERM, which schedulers send before they take a machine away, stops as cleanly as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
 
 
 def _make_here(
