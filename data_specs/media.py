@@ -160,9 +160,13 @@ def run_tool(
 
 
 def _environment() -> dict[str, str]:
-    """Nothing of ours but where a tool from a module or conda finds its libraries."""
+    """Nothing of ours but where a tool from a module or conda finds its libraries.
+
+    Without ``GCONV_PATH`` a static build loads the character sets of this machine's C library, for the name of a
+    transport stream's programme, and crashes where its own C library is another.
+    """
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    return {"PATH": os.defpath, "LC_ALL": "C", **kept}
+    return {"PATH": os.defpath, "LC_ALL": "C", "GCONV_PATH": os.devnull, **kept}
 
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits, deadline: float) -> tuple[bytes, bytes]:
