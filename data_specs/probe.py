@@ -59,6 +59,15 @@ class Probe:
     packets: Packets
     delayed: bool = False
 
+    @property
+    def timed(self) -> bool:
+        """Whether decoded frames bear the times of the packet table.
+
+        AVI knows the times of decoding alone; where frames are shown in another order, the decoder's guesses differ
+        from the table's, and frames can only be counted.
+        """
+        return not (self.delayed and "avi" in self.container.split(","))
+
     def frame_at(self, time: float) -> int:
         """The index of the frame on screen at ``time``, in seconds: the last shown at or before it, else the first."""
         return max(int(np.searchsorted(self.shown_at, time + 1e-6, side="right")) - 1, 0)
@@ -95,6 +104,8 @@ def probe(descriptor: int, limits: Limits) -> Probe:
     size = _integer(stream.get("height")), _integer(stream.get("width"))
     shown_size = _shown_size(stream, size)
     _refuse_large(completed, size, shown_size, limits)
+    if table.untimed and not table.shown_at:
+        raise MediaError(Reason.UNSUPPORTED_FORMAT, f"the packets of this {container['format_name']} file have no times")
     if not table.shown_at or size[0] * size[1] == 0:
         raise MediaError(Reason.TRUNCATED, completed.stderr or "a video stream without any frame")
     shown_at = np.unique(np.frombuffer(table.shown_at, np.float64))
@@ -117,7 +128,7 @@ class _Table:
 
     def __init__(self) -> None:
         self.shown_at, self.end = array("d"), -math.inf
-        self.whole = 0
+        self.whole, self.untimed = 0, 0
         self._times, self._decoded_at, self._keys = array("d"), array("d"), array("b")
         self._positions, self._sizes = array("q"), array("q")
 
@@ -129,6 +140,7 @@ class _Table:
         if time is None:
             time = decoded
         if time is None:
+            self.untimed += 1
             return
         self._times.append(time)
         self._decoded_at.append(time if decoded is None else decoded)

@@ -173,13 +173,18 @@ def _chain(descriptor: int, found: Probe, span: Span, limits: Limits) -> ffmpeg.
     source = ffmpeg.input(
         descriptor_url(descriptor), threads=1, fflags="+genpts", **limits.input_arguments(), **moment
     )
-    windows = [found.window(frame) for frame in span.frames]
-    chosen = "+".join(f"between(t,{begin:.6f},{end:.6f})" for begin, end in windows)
-    rising = "(isnan(prev_selected_t)+gt(t,prev_selected_t))"
     height, width = found.shown_size
+    if found.timed:
+        windows = [found.window(frame) for frame in span.frames]
+        chosen = "+".join(f"between(t,{begin:.6f},{end:.6f})" for begin, end in windows)
+        until = {"end": f"{windows[-1][1]:.6f}"}
+    else:
+        chosen = "+".join(f"eq(n,{frame})" for frame in span.frames)
+        until = {"end_frame": span.frames[-1] + 1}
+    rising = "(isnan(prev_selected_t)+gt(t,prev_selected_t))" if found.timed else "1"
     return (
         source[str(found.stream)]
-        .filter("trim", end=f"{windows[-1][1]:.6f}")
+        .filter("trim", **until)
         .filter("select", f"{rising}*({chosen})")
         .filter("scale", width, height)
     )

@@ -16,7 +16,7 @@ from data_specs.probe import Probe
 
 _WORTH_A_SEEK = 6 << 20  # pixels; decoding fewer is cheaper than opening the file once more
 _INDEXED = ("mov", "matroska", "avi", "asf", "flv", "ogg")  # seeks land on the last keyframe at or before the moment
-_SEARCHED = ("mpegts", "mpeg")  # seeks land on the last packet that is decoded at or before the moment
+_SEARCHED = "mpegts"  # seeks land on the last packet that is decoded at or before the moment
 _SLACK_S = 0.0005
 _MOST_FRAMES = 256  # of a span; more make two
 _HEURISTIC_S = 3 / 23  # ffmpeg seeks this much earlier where frames are delayed and the container is not MP4 or MOV
@@ -59,7 +59,8 @@ def packet_of(found: Probe, frames: Sequence[int]) -> list[int]:
 
 
 def _can_seek(found: Probe) -> bool:
-    return not set(found.container.split(",")).isdisjoint(_INDEXED + _SEARCHED)
+    """An MPEG programme stream gives other times after a seek, and other containers have no index to trust."""
+    return found.timed and not {*_INDEXED, _SEARCHED}.isdisjoint(found.container.split(","))
 
 
 def _key_before(found: Probe, packet: int) -> int:
@@ -77,6 +78,6 @@ def _moment(found: Probe, key: int) -> float | None:
         return None
     names = found.container.split(",")
     earlier = _HEURISTIC_S if found.delayed and "mov" not in names else 0.0
-    if set(names) & set(_SEARCHED):
+    if _SEARCHED in names:
         return float(found.packets.decoded_at[key]) + earlier
     return float(found.packets.times[key]) + _SLACK_S + earlier
