@@ -105,7 +105,9 @@ def probe(descriptor: int, limits: Limits) -> Probe:
     shown_size = _shown_size(stream, size)
     _refuse_large(completed, size, shown_size, limits)
     if table.untimed and not table.shown_at:
-        raise MediaError(Reason.UNSUPPORTED_FORMAT, f"the packets of this {container['format_name']} file have no times")
+        raise MediaError(
+            Reason.UNSUPPORTED_FORMAT, f"the packets of this {container['format_name']} file have no times"
+        )
     if not table.shown_at or size[0] * size[1] == 0:
         raise MediaError(Reason.TRUNCATED, completed.stderr or "a video stream without any frame")
     shown_at = np.unique(np.frombuffer(table.shown_at, np.float64))

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from data_specs.errors import InputError
 from data_specs.failures import MediaError, Reason
 from data_specs.manifest import Item
-from data_specs.media import Completed, Limits, descriptor_url, find_tool, opened, run_tool
+from data_specs.media import Completed, Limits, find_tool, opened, run_tool
 from data_specs.probe import Probe, probe
+from data_specs.seeking import Span, chosen, from_start, plan_spans
 from extract.sampling import Sampling
-from extract.seeking import Span, plan_spans
 from extract.skipping import without_unneeded
 
 _MOST_FRAMES = 512  # of one process: an argument of a command may have 128 kB
@@ -80,7 +80,7 @@ def decode(descriptor: int, found: Probe, indices: Sequence[int], limits: Limits
         with without_unneeded(descriptor, found, spans) as lighter:
             images, completed = _run(lighter, found, spans, limits)
         if len(images) != count and (lighter != descriptor or len(spans) > 1 or spans[0].seek is not None):
-            whole = Span(None, tuple(frame for span in spans for frame in span.frames), 0, spans[-1].last)
+            whole = from_start([frame for span in spans for frame in span.frames], spans[-1].last)
             images, completed = _run(descriptor, found, [whole], limits)
         if len(images) != count:
             raise _fewer(len(images), count, completed)
@@ -149,11 +149,10 @@ def _batches(spans: Sequence[Span], found: Probe, limits: Limits) -> Iterator[li
     yield batch
 
 
-def _run(
-    descriptor: int, found: Probe, spans: Sequence[Span], limits: Limits
-) -> tuple[NDArray[np.uint8], Completed]:
+def _run(descriptor: int, found: Probe, spans: Sequence[Span], limits: Limits) -> tuple[NDArray[np.uint8], Completed]:
     """One process: the whole images that came out, [n, H, W, 3], of which the count is to be checked."""
-    parts = [_chain(descriptor, found, span, limits) for span in spans]
+    height, width = found.shown_size
+    parts = [chosen(descriptor, found, span, limits).filter("scale", width, height) for span in spans]
     joined = parts[0] if len(parts) == 1 else ffmpeg.concat(*(part.filter("setpts", "0") for part in parts), v=1, a=0)
     command = (
         ffmpeg.output(joined, "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", threads=1)
@@ -161,33 +160,9 @@ def _run(
         .compile(cmd=str(find_tool("ffmpeg")))
     )
     completed = run_tool(command, limits, descriptors=[descriptor])
-    height, width = found.shown_size
     count = len(completed.stdout) // (height * width * 3)
     images = np.frombuffer(completed.stdout, np.uint8, count * height * width * 3)
     return images.reshape(count, height, width, 3), completed
-
-
-def _chain(descriptor: int, found: Probe, span: Span, limits: Limits) -> ffmpeg.Stream:
-    """The span's frames, each chosen by its time; one that comes out of order is left out, and missed by the count."""
-    moment = {} if span.seek is None else {"noaccurate_seek": None, "seek_timestamp": 1, "ss": f"{span.seek:.6f}"}
-    source = ffmpeg.input(
-        descriptor_url(descriptor), threads=1, fflags="+genpts", **limits.input_arguments(), **moment
-    )
-    height, width = found.shown_size
-    if found.timed:
-        windows = [found.window(frame) for frame in span.frames]
-        chosen = "+".join(f"between(t,{begin:.6f},{end:.6f})" for begin, end in windows)
-        until = {"end": f"{windows[-1][1]:.6f}"}
-    else:
-        chosen = "+".join(f"eq(n,{frame})" for frame in span.frames)
-        until = {"end_frame": span.frames[-1] + 1}
-    rising = "(isnan(prev_selected_t)+gt(t,prev_selected_t))" if found.timed else "1"
-    return (
-        source[str(found.stream)]
-        .filter("trim", **until)
-        .filter("select", f"{rising}*({chosen})")
-        .filter("scale", width, height)
-    )
 
 
 def _fewer(images: int, wanted: int, completed: Completed) -> MediaError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from data_specs.media import Limits, tool_version
 from data_specs.regions import BOX_CONVENTION
 from data_specs.shards import Provenance, file_sha256
 from extract.presets import DetectorSettings, find_weights, read_preset
-from extract.sampling import SEGMENT_MIDDLES
+from extract.sampling import SEGMENT_MIDDLES, Sampling
 
 _NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes")
 
@@ -34,19 +34,25 @@ class MediaLimits(Settings):
 class ExtractionSettings(Settings):
     """One extraction.
 
-    frames: a clip. regions: kept a frame. threads: of torch, a worker; float sums depend on it. decode_ahead: clips
-    that are decoded while the detector is busy; it bounds memory.
+    frames: a clip. sampling, seed: which of them, see ``extract.sampling``. regions: kept a frame. threads: of torch, a
+    worker; float sums depend on it. decode_ahead: clips that are decoded while the detector is busy; it bounds memory.
     """
 
     root: Path
     out: Path
     detector: DetectorSettings
     frames: int = Field(default=8, ge=1, le=4096)
+    sampling: Literal["segment-middles", "segment-random"] = SEGMENT_MIDDLES
+    seed: int = 0
     regions: int = Field(default=30, ge=1, le=1024)
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
     decode_ahead: int = Field(default=2, ge=1)
     limits: MediaLimits = Field(default_factory=MediaLimits)
+
+    @property
+    def sampler(self) -> Sampling:
+        return Sampling(self.frames, self.sampling, self.seed)
 
 
 def make_settings(detector: str, assignments: tuple[str, ...], **options: object) -> ExtractionSettings:
@@ -74,7 +80,7 @@ def provenance(settings: ExtractionSettings, manifest: Manifest, manifest_path: 
         weights_sha256=file_sha256(find_weights(settings.detector)),
         detector_settings=kept,
         box_convention=BOX_CONVENTION,
-        sampling=SEGMENT_MIDDLES,
+        sampling=settings.sampler.describe(),
         frames=settings.frames,
         regions=settings.regions,
         feature_dim=settings.detector.feature_dim,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from data_specs.probe import Probe
-from extract.seeking import Span, packet_of
+from data_specs.seeking import Span, packet_of
 
 _LARGEST = 128 << 20  # bytes of a file that is copied
 _PIXELS_A_BYTE = 4  # copying so many bytes costs what decoding a pixel does, with a wide margin
@@ -67,7 +67,7 @@ def _leave_out(media: mmap.mmap, position: int, size: int) -> None:
     while at + _LENGTH < end:
         header = media[at + _LENGTH]
         kind, reference = header & 0x1F, header & 0x60
-        if kind not in (_SLICE, _SEI, _DELIMITER, _FILLER) or reference and kind == _SLICE:
+        if kind not in (_SLICE, _SEI, _DELIMITER, _FILLER) or (reference and kind == _SLICE):
             return
         if kind == _SLICE:
             slices.append(at + _LENGTH)

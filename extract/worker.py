@@ -77,6 +77,6 @@ def _decoded_ahead(items: Sequence[Item], settings: ExtractionSettings) -> Itera
 
 def _decode(item: Item, settings: ExtractionSettings) -> Frames | MediaError:
     try:
-        return sample_frames(settings.root, item, settings.frames, settings.limits.limits())
+        return sample_frames(settings.root, item, settings.sampler, settings.limits.limits())
     except MediaError as error:
         return error

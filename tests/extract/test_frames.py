@@ -48,7 +48,7 @@ def full_decode(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("name", CLIPS)
 def test_frames_equal_a_full_decode(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / name, CLIPS[name])
-    frames = sample_frames(tmp_path, Item("clip", name, "train"), 7, LIMITS)
+    frames = sample_frames(tmp_path, Item("clip", name, "train"), Sampling(7), LIMITS)
     with opened(tmp_path / name) as descriptor:
         found = probe(descriptor, LIMITS)
     every = full_decode(tmp_path / name, frames.images.shape[1:3])
@@ -71,7 +71,7 @@ def test_every_single_frame_can_be_had(tmp_path: Path) -> None:
 
 def test_fixture_frames_equal_a_full_decode(ten_videos: Path, ten_manifest: Manifest) -> None:
     item = next(iter(ten_manifest))
-    frames = sample_frames(ten_videos, item, 8, LIMITS)
+    frames = sample_frames(ten_videos, item, Sampling(8), LIMITS)
     every = full_decode(ten_videos / item.path, (144, 192))
     np.testing.assert_array_equal(frames.images, every[[round(10 * t) for t in frames.timestamps]])
 
@@ -79,16 +79,16 @@ def test_fixture_frames_equal_a_full_decode(ten_videos: Path, ten_manifest: Mani
 def test_clip_borders(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", ["-c:v", "libx264"], seconds=4, rate=10)
     item = Item("clip", "clip.mp4", "train", clip_start=1.0, clip_end=3.0)
-    assert sample_frames(tmp_path, item, 2, LIMITS).timestamps == pytest.approx((1.5, 2.5))
+    assert sample_frames(tmp_path, item, Sampling(2), LIMITS).timestamps == pytest.approx((1.5, 2.5))
     beyond = Item("clip", "clip.mp4", "train", clip_start=9.0, clip_end=10.0)
     with pytest.raises(MediaError) as caught:
-        sample_frames(tmp_path, beyond, 2, LIMITS)
+        sample_frames(tmp_path, beyond, Sampling(2), LIMITS)
     assert caught.value.reason is Reason.TRUNCATED
 
 
 def test_short_clip_repeats_its_frames(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", ["-frames:v", "3", "-c:v", "libx264"])
-    frames = sample_frames(tmp_path, Item("clip", "clip.mp4", "train"), 8, LIMITS)
+    frames = sample_frames(tmp_path, Item("clip", "clip.mp4", "train"), Sampling(8), LIMITS)
     assert len(frames.images) == 8
     assert len(set(frames.timestamps)) == 3
     assert list(frames.timestamps) == sorted(frames.timestamps)
@@ -97,7 +97,7 @@ def test_short_clip_repeats_its_frames(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["image.png", "image.jpg"])
 def test_an_image_is_one_frame(tmp_path: Path, name: str) -> None:
     make_clip(tmp_path / name, ["-frames:v", "1"])
-    frames = sample_frames(tmp_path, Item("i", name, "train", media="image"), 8, LIMITS)
+    frames = sample_frames(tmp_path, Item("i", name, "train", media="image"), Sampling(8), LIMITS)
     assert frames.images.shape == (1, 96, 128, 3)
 
 
@@ -106,15 +106,15 @@ def test_rotation_is_applied(tmp_path: Path) -> None:
     turned = tmp_path / "turned.mp4"
     command = [str(find_tool("ffmpeg")), "-v", "error", "-display_rotation", "90", "-i", str(upright)]
     assert run_tool([*command, "-c", "copy", str(turned)], LIMITS).returncode == 0
-    frames = sample_frames(tmp_path, Item("t", "turned.mp4", "train"), 3, LIMITS)
-    straight = sample_frames(tmp_path, Item("u", "upright.mp4", "train"), 3, LIMITS)
+    frames = sample_frames(tmp_path, Item("t", "turned.mp4", "train"), Sampling(3), LIMITS)
+    straight = sample_frames(tmp_path, Item("u", "upright.mp4", "train"), Sampling(3), LIMITS)
     np.testing.assert_array_equal(frames.images, np.rot90(straight.images, axes=(1, 2)))
 
 
 def test_pixel_bomb_is_refused(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", ["-c:v", "libx264"])
     with pytest.raises(MediaError) as caught:
-        sample_frames(tmp_path, Item("c", "clip.mp4", "train"), 2, Limits(pixels=1000))
+        sample_frames(tmp_path, Item("c", "clip.mp4", "train"), Sampling(2), Limits(pixels=1000))
     assert caught.value.reason is Reason.TOO_LARGE
 
 
@@ -128,7 +128,7 @@ def test_a_cut_file_is_truncated(tmp_path: Path, share: float, name: str, argume
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(MediaError) as caught:
-        sample_frames(tmp_path, Item("cut", name, "train"), frames, LIMITS)
+        sample_frames(tmp_path, Item("cut", name, "train"), Sampling(frames), LIMITS)
     assert caught.value.reason in (Reason.TRUNCATED, Reason.NOT_MEDIA)
 
 
@@ -136,7 +136,7 @@ def test_of_two_video_streams_the_first_is_taken(tmp_path: Path) -> None:
     other = ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=5:duration=3", "-map", "1", "-map", "0"]
     make_clip(tmp_path / "two.mkv", [*other, "-c:v", "libx264"])
     make_clip(tmp_path / "one.mkv", ["-f", "lavfi", "-i", "testsrc=size=128x96:rate=5:duration=3", "-map", "1"])
-    two, one = (sample_frames(tmp_path, Item("c", f"{n}.mkv", "train"), 4, LIMITS) for n in ("two", "one"))
+    two, one = (sample_frames(tmp_path, Item("c", f"{n}.mkv", "train"), Sampling(4), LIMITS) for n in ("two", "one"))
     assert two.timestamps == one.timestamps
     assert np.abs(two.images.astype(int) - one.images.astype(int)).mean() < 2
 
@@ -147,7 +147,7 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
     audio += ["-map", "0", "-map", "1", "-c:a", "aac", "-c:v", "copy", "-disposition:v:0", "attached_pic"]
     assert run_tool([*audio, str(tmp_path / "song.m4a")], LIMITS).returncode == 0
     with pytest.raises(MediaError) as caught:
-        sample_frames(tmp_path, Item("s", "song.m4a", "train"), 2, LIMITS)
+        sample_frames(tmp_path, Item("s", "song.m4a", "train"), Sampling(2), LIMITS)
     assert caught.value.reason is Reason.NO_VIDEO_STREAM
 
 

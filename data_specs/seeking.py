@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import ffmpeg
 import numpy as np
 
+from data_specs.media import Limits, descriptor_url
 from data_specs.probe import Probe
 
 _WORTH_A_SEEK = 6 << 20  # pixels; decoding fewer is cheaper than opening the file once more
@@ -43,12 +45,40 @@ def plan_spans(found: Probe, wanted: Sequence[int]) -> list[Span]:
     for frame, packet in zip(wanted, packets, strict=True):
         key = _key_before(found, packet) if _can_seek(found) else 0
         behind = spans[-1].last if spans else -1
-        if spans and len(spans[-1].frames) < _MOST_FRAMES and (key <= behind or (key - behind) * found.size[0] * found.size[1] < _WORTH_A_SEEK):
+        if (
+            spans
+            and len(spans[-1].frames) < _MOST_FRAMES
+            and (key <= behind or (key - behind) * found.size[0] * found.size[1] < _WORTH_A_SEEK)
+        ):
             last = spans.pop()
             spans.append(Span(last.seek, (*last.frames, frame), last.first, max(behind, packet)))
         else:
             spans.append(Span(_moment(found, key), (frame,), key, packet))
     return spans
+
+
+def from_start(frames: Sequence[int], last: int) -> Span:
+    """The frames by a plain decode, up to packet ``last``, as a player would come to them."""
+    return Span(None, tuple(frames), 0, last)
+
+
+def chosen(descriptor: int, found: Probe, span: Span, limits: Limits) -> ffmpeg.Stream:
+    """The span's frames and no others, of an opened file, for the tool that gets the descriptor.
+
+    Each is chosen by its time; one that comes out of order is left out, which the caller's count notices.
+    """
+    moment = {} if span.seek is None else {"noaccurate_seek": None, "seek_timestamp": 1, "ss": f"{span.seek:.6f}"}
+    options = {"threads": 1, "fflags": "+genpts", **limits.input_arguments(), **moment}
+    if found.timed:
+        windows = [found.window(frame) for frame in span.frames]
+        wanted = "+".join(f"between(t,{begin:.6f},{end:.6f})" for begin, end in windows)
+        wanted = f"(isnan(prev_selected_t)+gt(t,prev_selected_t))*({wanted})"
+        until = {"end": f"{windows[-1][1]:.6f}"}
+    else:
+        wanted = "+".join(f"eq(n,{frame})" for frame in span.frames)
+        until = {"end_frame": span.frames[-1] + 1}
+    source = ffmpeg.input(descriptor_url(descriptor), **options)[str(found.stream)]
+    return source.filter("trim", **until).filter("select", wanted)
 
 
 def packet_of(found: Probe, frames: Sequence[int]) -> list[int]:
