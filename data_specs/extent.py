@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 
+_NOT_STATED = b"\xff\xff\xff\xff"  # written to a pipe, where nobody could come back to fill it in
 _MOST_BOXES = 100_000  # a fragment a second for a day
 
 
@@ -42,7 +43,7 @@ def _chunks_end(descriptor: int) -> int:
     at = 0
     for _ in range(_MOST_BOXES):
         header = os.pread(descriptor, 8, at)
-        if len(header) < 8 or header[:4] != b"RIFF":
+        if len(header) < 8 or header[:4] != b"RIFF" or header[4:] == _NOT_STATED:
             break
         at += 8 + struct.unpack_from("<I", header, 4)[0]
     return at

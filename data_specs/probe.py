@@ -6,6 +6,7 @@ import io
 import math
 import re
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ _ENTRIES = (
 )
 _OUTPUT_BYTES = 256 << 20  # the packet table of a day of video
 _CUT_S = 0.5  # where a container does not state its length: packets that end this much before the stream's stated end
+_REFUSED = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)")
 _MOST_STRETCHED = 10.0  # pixels that claim to be longer than this, either way, are taken for square
 
 
@@ -96,6 +98,7 @@ def probe(descriptor: int, limits: Limits) -> Probe:
     completed = run_tool(arguments, bounded, descriptors=[descriptor])
     table, stream, container = _sections(completed.stdout)
     if container is None:
+        _refuse_large(_refused_sizes(completed.stderr), limits)
         raise _unreadable(completed)
     if stream is None:
         raise MediaError(Reason.NO_VIDEO_STREAM, f"a {container['format_name']} file without a video stream")
@@ -103,7 +106,7 @@ def probe(descriptor: int, limits: Limits) -> Probe:
         raise MediaError(Reason.UNSUPPORTED_FORMAT, f"a {container['format_name']} file of an unknown codec")
     size = _integer(stream.get("height")), _integer(stream.get("width"))
     shown_size = _shown_size(stream, size)
-    _refuse_large(completed, size, shown_size, limits)
+    _refuse_large([size, shown_size, *(_refused_sizes(completed.stderr) if 0 in size else ())], limits)
     if table.untimed and not table.shown_at:
         raise MediaError(
             Reason.UNSUPPORTED_FORMAT, f"the packets of this {container['format_name']} file have no times"
@@ -189,16 +192,17 @@ def _shown_size(stream: dict[str, str], size: tuple[int, int]) -> tuple[int, int
     return (width, height) if abs(turned - 90) < 1 else (height, width)
 
 
-def _refuse_large(completed: Completed, size: tuple[int, int], shown_size: tuple[int, int], limits: Limits) -> None:
-    stated = [(int(width), int(height)) for width, height in _SIZES.findall(completed.stderr)]
-    for width, height in (size[::-1], shown_size[::-1], *(stated if 0 in size else ())):
+def _refuse_large(sizes: Iterable[tuple[int, int]], limits: Limits) -> None:
+    for height, width in sizes:
         if width * height > limits.pixels:
             raise MediaError(
                 Reason.TOO_LARGE, f"frames of {width} x {height} pixels, at most {limits.pixels} are decoded"
             )
 
 
-_SIZES = re.compile(r"Picture size (\d+)x(\d+) is invalid")
+def _refused_sizes(stderr: str) -> list[tuple[int, int]]:
+    """(height, width) of the pictures that the tool would not decode."""
+    return [(int(height), int(width)) for width, height in _REFUSED.findall(stderr)]
 
 
 def _refuse_cut(cut: bool | None, stream: dict[str, str], table: _Table, shown_at: NDArray[np.float64]) -> None:

@@ -16,7 +16,8 @@ from data_specs.probe import Probe
 from data_specs.seeking import Span, packet_of
 
 _LARGEST = 128 << 20  # bytes of a file that is copied
-_PIXELS_A_BYTE = 4  # copying so many bytes costs what decoding a pixel does, with a wide margin
+_BYTES_A_PIXEL = 4  # copying so many costs less than decoding a pixel, by a wide margin
+_MAPPING = 16 << 20  # and mapping the copy as much as copying this
 _SLICE, _SEI, _DELIMITER, _FILLER = 1, 6, 9, 12
 _LENGTH = 4  # bytes in front of each unit; files with shorter ones do not add up below, and are left alone
 
@@ -31,7 +32,7 @@ def without_unneeded(descriptor: int, found: Probe, spans: Sequence[Span]) -> It
     candidates = _not_wanted(found, spans)
     pixels = len(candidates) * found.size[0] * found.size[1] // 2
     known = found.codec == "h264" and "mov" in found.container.split(",") and hasattr(os, "memfd_create")
-    if not known or size > _LARGEST or pixels * _PIXELS_A_BYTE < size + (1 << 24):
+    if not known or size > _LARGEST or not candidates or not _is_worth_it(pixels, size):
         yield descriptor
         return
     copy = os.memfd_create("media", os.MFD_CLOEXEC)
@@ -46,6 +47,10 @@ def without_unneeded(descriptor: int, found: Probe, spans: Sequence[Span]) -> It
         yield copy
     finally:
         os.close(copy)
+
+
+def _is_worth_it(pixels: int, size: int) -> bool:
+    return pixels * _BYTES_A_PIXEL > size + _MAPPING
 
 
 def _not_wanted(found: Probe, spans: Sequence[Span]) -> list[int]:

@@ -36,6 +36,7 @@ def test_an_unknown_length_is_no_cut(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "clip.mkv", KINDS["live_matroska"], 0).read_bytes()
     assert cut(whole[: len(whole) // 2], "matroska,webm") is False
     assert cut(struct.pack(">I4s", 0, b"mdat") + bytes(9), "mov,mp4") is False
+    assert cut(b"RIFF\xff\xff\xff\xffAVI ", "avi") is False
     assert cut(whole, "mpegts") is None
 
 

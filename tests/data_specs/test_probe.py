@@ -14,6 +14,7 @@ from data_specs.media import Limits, opened
 from data_specs.probe import Packets, Probe, probe
 from tests.extract.clips import KINDS, make_clip, stated_duration
 
+LIMITS = Limits()
 HUNDREDTHS = st.lists(st.integers(0, 10**6), min_size=1, max_size=50, unique=True)
 TIMES = HUNDREDTHS.map(lambda numbers: [number / 100 for number in sorted(numbers)])
 
@@ -40,7 +41,7 @@ def test_only_the_wanted_frame_lies_in_its_window(shown_at: list[float], data: s
     assert [i for i, at in enumerate(shown_at) if begin <= at <= end] == [index]
 
 
-def probe_clip(folder: Path, kind: str, limits: Limits = Limits()) -> Probe:
+def probe_clip(folder: Path, kind: str, limits: Limits = LIMITS) -> Probe:
     with opened(make_clip(folder / f"clip.{KINDS[kind].ending}", KINDS[kind], 0)) as descriptor:
         return probe(descriptor, limits)
 

@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     "ten_bit": Kind("mp4", ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le")),
     "odd_size": Kind("mkv", ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p"), size="101:75"),
     "not_square": Kind("mp4", X264, size="128:96,setsar=4/3"),
-    "three_frames": Kind("mp4", (*X264, "-frames:v", "3")),
+    "three_frames": Kind("mp4", (*X264, "-frames:v", "3"), seconds=0.3),
     "moving": Kind("gif", (), size="64:48", seconds=1.0),
     "jpeg": Kind("jpg", ("-frames:v", "1"), size="160:120", media="image"),
     "png": Kind("png", ("-frames:v", "1"), media="image"),
