@@ -2,7 +2,8 @@
 
 Media are untrusted. A file is opened here and handed over as a descriptor, so its name means nothing to ffmpeg;
 only that descriptor may be read, only container formats of the whitelist are tried, and time, memory, processor time,
-pixels and output are bounded. Exit codes are not trusted: callers check what came out.
+pixels and output are bounded. Exit codes are not trusted: callers check what came out. A tool never outlives the call,
+nor, by its guard (``data_specs/guard.py``), the process that made it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import functools
 import importlib.util
 import os
 import resource
+import secrets
 import selectors
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from data_specs import guard
 from data_specs.errors import InputError
 from data_specs.failures import MediaError, Reason
 
@@ -133,6 +137,7 @@ def run_tool(
     Raises:
         MediaError: ``timeout`` past the wall-clock or processor time, ``too_large`` past the output bound.
     """
+    token = _GUARDED.token()
     process = subprocess.Popen(
         arguments,
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
@@ -140,7 +145,7 @@ def run_tool(
         stderr=subprocess.PIPE,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env=_environment(),
+        env=_environment() | {guard.VARIABLE: token},
     )
     deadline = time.monotonic() + limits.wall_s
     try:
@@ -159,10 +164,51 @@ def run_tool(
     return Completed(process.returncode, stdout, stderr.decode("utf-8", errors="replace").strip())
 
 
+class _Guard:
+    """The guard of this process, started with its first tool and again after a fork or when it was killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token = ""
+        os.register_at_fork(after_in_child=self._forget)
+
+    def token(self) -> str:
+        """What tools bear in their environment, so that the guard knows them; a guard watches when this returns."""
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._token = self._token or secrets.token_hex(16)
+                if sys.platform == "linux":
+                    self._process = self._start()
+            return self._token
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__, str(os.getpid()), self._token],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # it outlives Ctrl-C
+            cwd="/",
+            env=_environment(),
+        )
+
+    def _forget(self) -> None:
+        """In a forked child: the guard watches its parent, and the lock may have been held by a thread that is gone."""
+        self._lock, self._process, self._token = threading.Lock(), None, ""
+
+
+_GUARDED = _Guard()
+
+
 def _environment() -> dict[str, str]:
-    """Nothing of ours but where a tool from a module or conda finds its libraries."""
+    """Nothing of ours but where a tool from a module or conda finds its libraries.
+
+    Without ``GCONV_PATH`` a static build loads the character sets of this machine's C library, for the name of a
+    transport stream's programme, and crashes where its own C library is another.
+    """
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in os.environ}
-    return {"PATH": os.defpath, "LC_ALL": "C", **kept}
+    return {"PATH": os.defpath, "LC_ALL": "C", "GCONV_PATH": os.devnull, **kept}
 
 
 def _collect(process: subprocess.Popen[bytes], limits: Limits, deadline: float) -> tuple[bytes, bytes]:
@@ -187,7 +233,10 @@ def _collect(process: subprocess.Popen[bytes], limits: Limits, deadline: float) 
 
 
 def _limit(pid: int, limits: Limits) -> None:
-    """Bounds the started process. Not in a preexec hook: that is unsafe in a process with threads, such as Ray's."""
+    """Bounds the started process. Not in a preexec hook: that is unsafe in a process with threads, such as Ray's.
+
+    Until then, for less than a millisecond, ``max_pixels`` and ``max_alloc`` bound what a file can have it take.
+    """
     if sys.platform != "linux":
         return
     bounds = (

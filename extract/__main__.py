@@ -18,6 +18,7 @@ from data_specs.failures import MediaError
 from data_specs.manifest import SPLITS, read_manifest
 from data_specs.samples import Sample, SampleError
 from data_specs.shards import ShardError
+from extract.sampling import RULES, SEGMENT_MIDDLES
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -40,6 +41,8 @@ def main() -> None:
 @click.option("--detector", default="shapes", show_default=True, help="A preset's name, or a .yaml file of your own.")
 @click.option("--split", help=f"Only this split ({', '.join(SPLITS)}); default: all.")
 @click.option("--frames", type=click.IntRange(1, 4096), default=8, show_default=True, help="Frames a clip.")
+@click.option("--sampling", type=click.Choice(RULES), default=SEGMENT_MIDDLES, show_default=True, help="Which frames.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of segment-random.")
 @click.option("--regions", type=click.IntRange(1, 1024), default=30, show_default=True, help="Regions a frame.")
 @click.option("--videos-per-shard", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--workers", type=click.IntRange(0), default=0, show_default=True, help="Ray workers; 0: no Ray.")

@@ -1,13 +1,15 @@
-"""Sparse frames of a media file, decoded by one ffmpeg process that seeks to each of them.
+"""Sparse frames of a media file, decoded by an ffmpeg process that seeks to them.
 
 The frame at a timestamp is the one a full decode shows then: the last that appears at or before it. The packet table
-(``data_specs.probe``) says when frames appear, so each seek goes to just before the right one, and nothing between
-the frames is decoded but what the codec needs.
+(``data_specs.probe``) says when frames appear and which keyframes they need, so nothing is decoded but what the codec
+requires. Where that gives fewer frames than were asked for (an index that lies, say), the file is decoded from its
+start, as a player would.
 """
 
 from __future__ import annotations
 
-import tempfile
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,21 +20,26 @@ from numpy.typing import NDArray
 from data_specs.errors import InputError
 from data_specs.failures import MediaError, Reason
 from data_specs.manifest import Item
-from data_specs.media import Limits, descriptor_url, find_tool, opened, run_tool
+from data_specs.media import Completed, Limits, find_tool, opened, run_tool
 from data_specs.probe import Probe, probe
-from extract.sampling import segment_middles
+from data_specs.seeking import Span, chosen, from_start, plan_spans
+from extract.sampling import Sampling
+from extract.skipping import without_unneeded
+
+_MOST_FRAMES = 512  # of one process: an argument of a command may have 128 kB
+_DECODER_FRAMES = 20  # a decoder holds about so many; every span of a process has its own
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """images: uint8 [F, H, W, 3] RGB. timestamps: seconds, when each frame appears in the file."""
+    """images: uint8 [F, H, W, 3] RGB, upright and with square pixels. timestamps: seconds, when each appears."""
 
     images: NDArray[np.uint8]
     timestamps: tuple[float, ...]
 
 
-def sample_frames(root: Path, item: Item, frames: int, limits: Limits) -> Frames:
-    """The frames at the middles of ``frames`` equal segments of the item's clip.
+def sample_frames(root: Path, item: Item, sampling: Sampling, limits: Limits) -> Frames:
+    """The frames of the item's clip that ``sampling`` picks.
 
     A clip with fewer frames than asked repeats the nearest; the timestamps say so. An image is one frame.
 
@@ -45,40 +52,40 @@ def sample_frames(root: Path, item: Item, frames: int, limits: Limits) -> Frames
             wanted = [0]
         else:
             start, end = _clip(item, found)
-            wanted = [found.frame_at(time) for time in segment_middles(start, end, frames)]
+            wanted = [found.frame_at(time) for time in sampling.times(start, end, item.id)]
         distinct = sorted(set(wanted))
         images = decode(descriptor, found, distinct, limits)
         rows = [distinct.index(frame) for frame in wanted]
-        return Frames(images[rows], tuple(found.shown_at[frame] for frame in wanted))
+        return Frames(images[rows], tuple(float(found.shown_at[frame]) for frame in wanted))
 
 
-def decode(descriptor: int, found: Probe, indices: list[int], limits: Limits) -> NDArray[np.uint8]:
-    """Frames ``indices`` (rising, of the packet table) as uint8 [len(indices), H, W, 3] RGB.
+def decode(descriptor: int, found: Probe, indices: Sequence[int], limits: Limits) -> NDArray[np.uint8]:
+    """Frames ``indices`` (rising, of ``Probe.shown_at``) as uint8 [len(indices), H, W, 3] RGB.
+
+    They are turned as the metadata ask and stretched to square pixels.
 
     Raises:
-        MediaError: fewer frames came out than were asked for, or none.
+        MediaError: ``too_large`` before anything is decoded, ``decode_error`` when fewer frames came out.
     """
-    url, options = descriptor_url(descriptor), limits.input_arguments()
-    inputs = []
-    for index in indices:
-        seek, until = found.window(index)
-        moment = {} if seek is None else {"ss": f"{seek:.6f}"}
-        source = ffmpeg.input(url, threads=1, fflags="+genpts", **options, **moment)[str(found.stream)]
-        inputs.append(source.filter("trim", end=f"{until:.6f}").filter("trim", end_frame=1))
-    joined = inputs[0] if len(inputs) == 1 else ffmpeg.concat(*(i.filter("setpts", "0") for i in inputs), v=1, a=0)
-    command = (
-        ffmpeg.output(
-            joined, "pipe:1", format="image2pipe", vcodec="ppm", pix_fmt="rgb24", fps_mode="passthrough", threads=1
+    height, width = found.shown_size
+    if len(indices) * height * width * 3 > limits.output_bytes:
+        raise MediaError(
+            Reason.TOO_LARGE,
+            f"{len(indices)} frames of {width} x {height} pixels take {len(indices) * height * width * 3} bytes,"
+            f" at most {limits.output_bytes} are allowed",
         )
-        .global_args("-nostdin", "-v", "error", "-filter_threads", "1", "-filter_complex_threads", "1")
-        .compile(cmd=str(find_tool("ffmpeg")))
-    )
-    completed = run_tool(command, limits, descriptors=[descriptor])
-    images = _read_ppm_stream(completed.stdout)
-    if len(images) != len(indices):
-        reason = Reason.TRUNCATED if len(indices) > len(images) else Reason.DECODE_ERROR
-        raise MediaError(reason, f"{len(images)} of {len(indices)} frames came out; {completed.stderr[-200:]}")
-    return np.stack(images)
+    parts = []
+    for spans in _batches(plan_spans(found, indices), found, limits):
+        count = sum(len(span.frames) for span in spans)
+        with without_unneeded(descriptor, found, spans) as lighter:
+            images, completed = _run(lighter, found, spans, limits)
+        if len(images) != count and (lighter != descriptor or len(spans) > 1 or spans[0].seek is not None):
+            whole = from_start([frame for span in spans for frame in span.frames], spans[-1].last)
+            images, completed = _run(descriptor, found, [whole], limits)
+        if len(images) != count:
+            raise _fewer(len(images), count, completed)
+        parts.append(images)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def check_tools(limits: Limits) -> None:
@@ -87,29 +94,40 @@ def check_tools(limits: Limits) -> None:
     Raises:
         InputError: ffmpeg or ffprobe is absent or does not do what is asked of it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "check.avi"
-        made = run_tool(
-            ffmpeg.input("testsrc=size=32x32:rate=5:duration=1", f="lavfi")
-            .output(str(path), vcodec="mpeg4")
-            .global_args("-nostdin", "-v", "error")
-            .compile(cmd=str(find_tool("ffmpeg"))),
-            limits,
-        )
-        try:
-            found = sample_frames(path.parent, Item("check", path.name, "train"), 2, limits)
-        except MediaError as error:
-            raise InputError(
-                f"{find_tool('ffmpeg')} and {find_tool('ffprobe')} cannot be used: {error}; {made.stderr[-200:]}"
-                " (ffmpeg 5.1 or newer is needed; without one on PATH, make setup brings its own)"
-            ) from None
-    if found.images.shape != (2, 32, 32, 3):
-        raise InputError(f"{find_tool('ffmpeg')} gave frames of shape {found.images.shape}, not (2, 32, 32, 3)")
+    made = run_tool(
+        ffmpeg.input("testsrc=size=32x32:rate=5:duration=1", f="lavfi")
+        .output("pipe:1", format="avi", vcodec="mpeg4")
+        .global_args("-nostdin", "-v", "error")
+        .compile(cmd=str(find_tool("ffmpeg"))),
+        limits,
+    )
+    try:
+        images = _first_and_last(made.stdout, limits)
+    except MediaError as error:
+        raise InputError(
+            f"{find_tool('ffmpeg')} and {find_tool('ffprobe')} cannot be used: {error}; {made.stderr[-200:]}"
+            " (ffmpeg 5.1 or newer is needed; without one on PATH, make setup brings its own)"
+        ) from None
+    if images.shape != (2, 32, 32, 3):
+        raise InputError(f"{find_tool('ffmpeg')} gave frames of shape {images.shape}, not (2, 32, 32, 3)")
+
+
+def _first_and_last(clip: bytes, limits: Limits) -> NDArray[np.uint8]:
+    """Of a clip in memory: a file would stay behind if this process were killed."""
+    descriptor = os.memfd_create("check", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(clip)
+        found = probe(descriptor, limits)
+        return decode(descriptor, found, [0, len(found.shown_at) - 1], limits)
+    finally:
+        os.close(descriptor)
 
 
 def _clip(item: Item, found: Probe) -> tuple[float, float]:
-    start = max(found.shown_at[0] + (item.clip_start or 0.0), found.shown_at[0])
-    end = found.end if item.clip_end is None else min(found.shown_at[0] + item.clip_end, found.end)
+    first = float(found.shown_at[0])
+    start = first + (item.clip_start or 0.0)
+    end = found.end if item.clip_end is None else min(first + item.clip_end, found.end)
     if end < start:
         raise MediaError(
             Reason.TRUNCATED,
@@ -118,18 +136,34 @@ def _clip(item: Item, found: Probe) -> tuple[float, float]:
     return start, end
 
 
-def _read_ppm_stream(data: bytes) -> list[NDArray[np.uint8]]:
-    """Whole images of a stream of binary PPM files; a cut last one is left out, which the caller's count notices."""
-    images, at = [], 0
-    while at < len(data):
-        header = data[at : at + 64].split(b"\n", 3)
-        if len(header) < 4 or header[0] != b"P6" or header[2] != b"255":
-            raise MediaError(Reason.DECODE_ERROR, "ffmpeg gave something that is not an image")
-        width, height = (int(n) for n in header[1].split())
-        at += sum(len(part) + 1 for part in header[:3])
-        size = width * height * 3
-        if at + size > len(data):
-            break
-        images.append(np.frombuffer(data, np.uint8, size, at).reshape(height, width, 3))
-        at += size
-    return images
+def _batches(spans: Sequence[Span], found: Probe, limits: Limits) -> Iterator[list[Span]]:
+    """As many spans a process as its memory can hold decoders for, and its command arguments."""
+    decoder = found.size[0] * found.size[1] * 3 // 2 * _DECODER_FRAMES
+    most = max(limits.memory_bytes // 4 // decoder, 1)
+    batch: list[Span] = []
+    for span in spans:
+        if len(batch) == most or sum(len(s.frames) for s in (*batch, span)) > _MOST_FRAMES:
+            yield batch
+            batch = []
+        batch.append(span)
+    yield batch
+
+
+def _run(descriptor: int, found: Probe, spans: Sequence[Span], limits: Limits) -> tuple[NDArray[np.uint8], Completed]:
+    """One process: the whole images that came out, [n, H, W, 3], of which the count is to be checked."""
+    height, width = found.shown_size
+    parts = [chosen(descriptor, found, span, limits).filter("scale", width, height) for span in spans]
+    joined = parts[0] if len(parts) == 1 else ffmpeg.concat(*(part.filter("setpts", "0") for part in parts), v=1, a=0)
+    command = (
+        ffmpeg.output(joined, "pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", threads=1)
+        .global_args("-nostdin", "-v", "error", "-copyts", "-filter_threads", "1", "-filter_complex_threads", "1")
+        .compile(cmd=str(find_tool("ffmpeg")))
+    )
+    completed = run_tool(command, limits, descriptors=[descriptor])
+    count = len(completed.stdout) // (height * width * 3)
+    images = np.frombuffer(completed.stdout, np.uint8, count * height * width * 3)
+    return images.reshape(count, height, width, 3), completed
+
+
+def _fewer(images: int, wanted: int, completed: Completed) -> MediaError:
+    return MediaError(Reason.DECODE_ERROR, f"{images} of {wanted} frames came out; {completed.stderr[-200:]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +14,7 @@ from data_specs.media import Limits, tool_version
 from data_specs.regions import BOX_CONVENTION
 from data_specs.shards import Provenance, file_sha256
 from extract.presets import DetectorSettings, find_weights, read_preset
-from extract.sampling import SEGMENT_MIDDLES
+from extract.sampling import SEGMENT_MIDDLES, Sampling
 
 _NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes")
 
@@ -35,9 +35,9 @@ class MediaLimits(Settings):
 class ExtractionSettings(Settings):
     """One extraction.
 
-    out: a folder or a URL. frames: a clip. regions: kept a frame. threads: of torch, a worker; float sums depend on it.
-    decoders: ffmpeg processes a worker at a time; a GPU that waits for frames wants more. decode_ahead: clips decoded
-    and not yet seen by the detector; it bounds memory.
+    out: a folder or a URL. frames: a clip. sampling, seed: which of them, see ``extract.sampling``. regions: kept a
+    frame. threads: of torch, a worker; float sums depend on it. decoders: ffmpeg processes a worker at a time; a GPU
+    that waits for frames wants more. decode_ahead: clips decoded and not yet seen by the detector; it bounds memory.
     gpus_per_worker: a share of a GPU, or several. attempts: times a shard's worker may die before the run is given up.
     item_s: seconds an item may take in all when it is done alone, after its worker died. hung_s: seconds without any
     item finished after which a worker is taken for hung and replaced.
@@ -47,6 +47,8 @@ class ExtractionSettings(Settings):
     out: AnyLocation
     detector: DetectorSettings
     frames: int = Field(default=8, ge=1, le=4096)
+    sampling: Literal["segment-middles", "segment-random"] = SEGMENT_MIDDLES
+    seed: int = 0
     regions: int = Field(default=30, ge=1, le=1024)
     device: str = "cpu"
     threads: int = Field(default=1, ge=1)
@@ -57,6 +59,10 @@ class ExtractionSettings(Settings):
     item_s: float = Field(default=300.0, gt=0)
     hung_s: float = Field(default=900.0, gt=0)
     limits: MediaLimits = Field(default_factory=MediaLimits)
+
+    @property
+    def sampler(self) -> Sampling:
+        return Sampling(self.frames, self.sampling, self.seed)
 
     @model_validator(mode="after")
     def _hung_is_longer_than_an_item(self) -> ExtractionSettings:
@@ -90,7 +96,7 @@ def provenance(settings: ExtractionSettings, manifest: Manifest, manifest_path: 
         weights_sha256=file_sha256(find_weights(settings.detector)),
         detector_settings=kept,
         box_convention=BOX_CONVENTION,
-        sampling=SEGMENT_MIDDLES,
+        sampling=settings.sampler.describe(),
         frames=settings.frames,
         regions=settings.regions,
         feature_dim=settings.detector.feature_dim,

@@ -75,7 +75,7 @@ class Worker:
     def _decode(self, item: Item) -> Frames | MediaError:
         chosen = self.settings
         try:
-            return sample_frames(chosen.root, item, chosen.frames, chosen.limits.limits())
+            return sample_frames(chosen.root, item, chosen.sampler, chosen.limits.limits())
         except MediaError as error:
             return error
 

@@ -80,7 +80,7 @@ def measure(extraction: Extraction, items: list[Item]) -> tuple[list[Measured], 
     for item in items:
         try:
             start = time.perf_counter()
-            decoded = sample_frames(settings.root, item, settings.frames, settings.limits.limits())
+            decoded = sample_frames(settings.root, item, settings.sampler, settings.limits.limits())
         except MediaError as error:
             broken.append((item.path, error))
             continue

@@ -13,6 +13,7 @@ from data_specs.media import Limits
 from extract.detector import Detector
 from extract.frames import sample_frames
 from extract.presets import PRESETS, DetectorSettings, find_weights, load_preset, preset_names
+from extract.sampling import Sampling
 from extract.shapes_detector import measure_recall
 
 
@@ -35,7 +36,7 @@ def test_committed_weights_are_small() -> None:
 
 
 def test_batch_gives_what_one_at_a_time_gives(detector: Detector, ten_videos: Path, ten_manifest) -> None:
-    images = sample_frames(ten_videos, next(iter(ten_manifest)), 4, Limits()).images
+    images = sample_frames(ten_videos, next(iter(ten_manifest)), Sampling(4), Limits()).images
     together = detector.detect(images, 30)
     for frame, image in enumerate(images):
         alone = detector.detect(image[None], 30)
@@ -46,7 +47,7 @@ def test_batch_gives_what_one_at_a_time_gives(detector: Detector, ten_videos: Pa
 
 
 def test_number_of_regions_is_honoured(detector: Detector, ten_videos: Path, ten_manifest) -> None:
-    images = sample_frames(ten_videos, next(iter(ten_manifest)), 1, Limits()).images
+    images = sample_frames(ten_videos, next(iter(ten_manifest)), Sampling(1), Limits()).images
     thirty, five, many = (detector.detect(images, regions) for regions in (30, 5, 100))
     assert thirty.features.shape == (1, 30, 512)
     np.testing.assert_array_equal(five.boxes[0], thirty.boxes[0, :5])
