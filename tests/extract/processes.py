@@ -26,3 +26,11 @@ def carrying(name: str, value: str) -> list[tuple[int, str]]:
         if state != "Z" and wanted in environment.split(b"\0"):
             found.append((int(process.name), title.replace(b"\0", b" ").decode(errors="replace").strip()))
     return found
+
+
+def parent_of(process: int) -> int:
+    """The parent's process id; 0 if the process has ended."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return 0
