@@ -21,7 +21,7 @@ sys.path = [str(CHECKOUT), *(folder for folder in sys.path if folder != str(CHEC
 import click
 import torch
 
-from bench.measures import batching, decoding, memory, pipeline, selection, workers
+from bench.measures import batching, decoding, memory, pipeline, plan, selection, workers
 from data_specs import atomic
 
 MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
@@ -31,6 +31,7 @@ MEASURES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "pipeline": pipeline.measure,
     "workers": workers.measure,
     "memory": memory.measure,
+    "plan": plan.measure,
 }
 
 
