@@ -31,7 +31,7 @@ from data_specs.samples import (
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
-_RECORD_NAME = re.compile(r"[a-z]+-\d{5,}\.json")
+_RECORD_NAME = re.compile(r"[a-z]+(-r\d+)?-\d{5,}\.json")
 _HASH_CHUNK = 1 << 20
 
 

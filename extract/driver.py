@@ -52,7 +52,7 @@ def run_extraction(
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
     check_tools(settings.limits.limits())
-    with _alone_in(settings.out):
+    with alone_in(settings.out):
         atomic.remove_leftovers(settings.out)
         _refuse_foreign(settings.out, plan, provenance)
         outcome = _make(settings, plan, provenance, workers, address)
@@ -81,8 +81,12 @@ def _make(
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two extractions into one folder would take each other's temporary files for leftovers."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Two extractions into one folder would take each other's temporary files for leftovers.
+
+    Raises:
+        InputError: another one is at work in it.
+    """
     with (folder / LOCK_NAME).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
