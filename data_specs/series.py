@@ -29,6 +29,9 @@ def parse_shard_name(name: str) -> ShardName | None:
 
 def in_series_order(names: Iterable[str]) -> list[str]:
     """Shard names (without ``.tar``) as their shards were made; what is no such name comes last, sorted."""
-    return sorted(
-        names, key=lambda name: (found is None, found or name) if (found := parse_shard_name(name)) else (True, name)
-    )
+    return sorted(names, key=_place)
+
+
+def _place(name: str) -> tuple[bool, ShardName | str]:
+    found = parse_shard_name(name)
+    return (found is None, found if found is not None else name)

@@ -37,7 +37,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Cost:
-    """What ``items`` items will take. price: hours of all workers times the price of one for an hour; None: none given."""
+    """What ``items`` items will take. price: of all workers, None where no price was given."""
 
     items: int
     workers: int

@@ -103,7 +103,7 @@ def measure_coverage(
     Raises:
         InputError: no committed shard is there, or the manifest has no such split.
         ShardError: a record or a tar is broken, or two tars hold the same id.
-        extract.processes.WorkerDied: a process was killed.
+        extract.processes.WorkerDiedError: a process was killed.
     """
     rows = np.array(manifest.rows_of(split))
     shards = _read_shards(folder, workers, report)

@@ -17,7 +17,7 @@ R = TypeVar("R")
 _AHEAD = 2  # tasks a process that wait or run; results are taken as they come
 
 
-class WorkerDied(RuntimeError):
+class WorkerDiedError(RuntimeError):
     """A process ended before its task did, perhaps for want of memory."""
 
 
@@ -25,7 +25,7 @@ def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Iterat
     """``work`` of each task, in any order, on ``processes`` processes; 1 works here, in order.
 
     Raises:
-        WorkerDied: a process was killed.
+        WorkerDiedError: a process was killed.
     """
     if processes == 1:
         yield from map(work, tasks)
@@ -44,7 +44,7 @@ def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Iterat
             for future in done:
                 yield future.result()
     except BrokenProcessPool:
-        raise WorkerDied(
+        raise WorkerDiedError(
             "a process that was at work has died, perhaps for want of memory; use fewer --workers"
         ) from None
     finally:

@@ -103,7 +103,7 @@ def verify(folder: Path, workers: int, report: Callable[[], None]) -> Verified:
 
     Raises:
         InputError: the folder is absent or holds neither a commit record nor a tar.
-        extract.processes.WorkerDied: a process was killed.
+        extract.processes.WorkerDiedError: a process was killed.
     """
     paths = record_paths(folder)
     tars = {path.name: path.stat().st_size for path in folder.glob("*.tar") if path.is_file()}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_specs.errors import InputError
 from data_specs.samples import SampleError
 from data_specs.shards import ShardError, record_paths
-from extract.processes import WorkerDied
+from extract.processes import WorkerDiedError
 
 
 @contextmanager
@@ -33,5 +33,5 @@ def reading(what: str, folder: Path) -> Iterator[Callable[[], None]]:
         raise click.ClickException(f"{what} of {folder} was stopped; nothing was changed") from None
     except OSError as error:
         raise InputError(f"{error.filename or folder}: {error.strerror or error}") from None
-    except (ShardError, SampleError, WorkerDied) as error:
+    except (ShardError, SampleError, WorkerDiedError) as error:
         raise click.ClickException(str(error)) from None
