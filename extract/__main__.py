@@ -25,6 +25,7 @@ def main() -> None:
 for command in (
     making.run,
     making.retry,
+    making.import_npz,
     looking.verify,
     looking.coverage,
     looking.show,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,9 +129,11 @@ def _read_shards(folder: Path, workers: int, report: Callable[[], None]) -> list
     if not paths:
         raise InputError(f"{folder}: holds no committed shard; make some with: python -m extract run --out {folder}")
     by_name: dict[str, _Shard] = {}
-    for found in spread(_read_shard, paths, 1 if len(paths) < _HERE_BELOW_SHARDS else workers):
-        by_name[found.record.name] = found
-        report()
+    processes = 1 if len(paths) < _HERE_BELOW_SHARDS else workers
+    with closing(spread(_read_shard, paths, processes)) as results:
+        for found in results:
+            by_name[found.record.name] = found
+            report()
     return [by_name[name] for name in in_series_order(by_name)]
 
 

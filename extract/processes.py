@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -21,7 +21,7 @@ class WorkerDiedError(RuntimeError):
     """A process ended before its task did, perhaps for want of memory."""
 
 
-def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Iterator[R]:
+def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Generator[R, None, None]:
     """``work`` of each task, in any order, on ``processes`` processes; 1 works here, in order.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
@@ -111,9 +112,10 @@ def verify(folder: Path, workers: int, report: Callable[[], None]) -> Verified:
         raise InputError(f"{folder}: no commit record is there; make shards with: python -m extract run --out {folder}")
     processes = 1 if sum(tars.values()) < _HERE_BELOW_BYTES else max(1, min(workers, len(paths)))
     checked: list[_Checked] = []
-    for found in spread(check_shard, paths, processes):
-        checked.append(found)
-        report()
+    with closing(spread(check_shard, paths, processes)) as results:
+        for found in results:
+            checked.append(found)
+            report()
     checked.sort(key=lambda one: one.path.name)
     problems = [problem for one in checked for problem in one.problems]
     recorded = {one.record.shard for one in checked if one.record is not None}
@@ -260,18 +262,14 @@ def id_hash(identifier: str) -> bytes:
 
 def _repeated_ids(folder: Path, checked: list[_Checked]) -> Iterator[Problem]:
     """Ids that stand more than once; only the shards that hold one are opened again, to name it."""
-    hashes = np.frombuffer(b"".join(one.ids for one in checked), np.dtype(f"V{_ID_BYTES}"))
+    halves = np.frombuffer(b"".join(one.ids for one in checked), "<u8").reshape(-1, 2)
     holder = np.repeat(np.arange(len(checked)), [len(one.ids) // _ID_BYTES for one in checked])
-    order = np.argsort(hashes.view([("a", "<u8"), ("b", "<u8")]), order=("a", "b"), kind="stable")
-    ordered = hashes[order]
-    same = np.zeros(len(ordered), bool)
-    if len(ordered) > 1:
-        same[1:] = ordered[1:] == ordered[:-1]
-    repeated = {bytes(value) for value in ordered[same]}
+    order = np.lexsort(halves.T)
+    same = np.zeros(len(order) + 1, bool)
+    same[1:-1] = (halves[order[1:]] == halves[order[:-1]]).all(axis=1)
+    repeated = {halves[place].tobytes() for place in order[same[:-1]]}
     where: dict[str, list[str]] = {}
-    for number in (
-        sorted({int(holder[place]) for place in order[same | np.append(same[1:], False)]}) if repeated else ()
-    ):
+    for number in sorted({int(holder[place]) for place in order[same[:-1] | same[1:]]}):
         record = checked[number].record
         assert record is not None
         tar = folder / record.shard

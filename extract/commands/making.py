@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from extract.commands.options import FILE, FOLDER, manifest_option, root_option, shards_argument
+from extract.commands.options import FILE, FOLDER, manifest_option, processes_option, root_option, shards_argument
 
 
 @click.command()
@@ -115,4 +116,52 @@ def retry(
     click.echo(f"{folder}: round {planned.round}: {len(planned.ids)} items tried again, {failed} failed again")
     if failed:
         click.echo(f"see: python -m extract coverage {folder} --manifest {manifest}", err=True)
+        sys.exit(1)
+
+
+@click.command("import-npz")
+@click.argument("folder", type=FOLDER, metavar="FOLDER")
+@manifest_option
+@click.option("--out", type=FOLDER, required=True, help="Folder of the shards; committed ones in it are kept.")
+@click.option("--split", help="Only this split (train, val, test); default: all.")
+@click.option("--frames", type=click.IntRange(1, 4096), default=8, show_default=True, help="Frames a clip.")
+@click.option("--regions", type=click.IntRange(1, 1024), default=30, show_default=True, help="Regions a frame.")
+@click.option("--videos-per-shard", type=click.IntRange(1), default=256, show_default=True)
+@click.option(
+    "--frames-from-name",
+    "templates",
+    multiple=True,
+    metavar="TEMPLATE",
+    help="Where an item's frames lie, e.g. {id}/{n}.npz with {n} the frame's number; default: as the release has them.",
+)
+@click.option("--detector", default="bottom-up-attention", show_default=True, help="A name for the provenance.")
+@click.option("--background", type=int, default=0, show_default=True, help="The class id of background; -1: none.")
+@click.option("--no-attribute", type=int, default=0, show_default=True, help="The attribute id of none; -1: none.")
+@processes_option
+def import_npz(
+    folder: Path, manifest: Path, out: Path, split: str | None, videos_per_shard: int, workers: int, **options: Any
+) -> None:
+    """Make shards from npz files of bottom-up-attention.pytorch, as DemoVLP uses them.
+
+    \b
+    python -m extract import-npz region_features_all --manifest webvid.parquet --out shards/webvid
+
+    One npz a frame: {split}/{path}/{n}.npz, {id}/{n}.npz, {name}_{n}.npz and the like. The most confident regions are
+    kept. Nothing in the files can run. --background is 0 for the caffe models, 1600 for the d2 ones. The files don't
+    say at which second a frame was taken: timestamps are the frames' numbers. Stop it at any time; the same command
+    goes on. Exit codes: 0 all items gave a sample; 1 some did not (`coverage` lists them); 2 wrong options or input.
+    """
+    from extract.commands.importing import import_with_progress
+    from extract.npz_import import NpzImport
+    from extract.npz_layout import RELEASE_TEMPLATES
+
+    options["templates"] = options["templates"] or RELEASE_TEMPLATES
+    chosen = NpzImport(folder=folder, out=out, **options)
+    found = import_with_progress(chosen, manifest, split, videos_per_shard, workers)
+    click.echo(
+        f"{out}: {found.made} shards made, {found.skipped} were there; {found.index.num_samples} samples,"
+        f" {found.index.num_regions} regions, {found.failures} items failed"
+    )
+    if found.failures:
+        click.echo(f"see: python -m extract coverage {out} --manifest {manifest}", err=True)
         sys.exit(1)
