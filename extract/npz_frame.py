@@ -67,12 +67,12 @@ def read_npz_frame(path: Path) -> NpzFrame:
         with open(descriptor, "rb", closefd=False) as stream:
             starts_as_zip = stream.read(2) == b"PK"
             try:
-                with zipfile.ZipFile(stream) as archive:
-                    return _frame(_members(archive))
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-                cut = starts_as_zip and isinstance(error, (zipfile.BadZipFile, EOFError))
-                reason = Reason.TRUNCATED if cut else Reason.DECODE_ERROR if starts_as_zip else Reason.NOT_MEDIA
+                archive = zipfile.ZipFile(stream)
+            except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+                reason = Reason.TRUNCATED if starts_as_zip else Reason.NOT_MEDIA  # the directory is at the end
                 raise MediaError(reason, f"not a whole npz file: {error}") from None
+            with archive:
+                return _frame(_members(archive))
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -97,8 +97,11 @@ def _bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes
         raise MediaError(Reason.TOO_LARGE, f"{entry.filename}: {entry.file_size} bytes, at most {most} are read")
     if entry.file_size > max(_RATIO_ABOVE, _MAX_RATIO * entry.compress_size):
         raise MediaError(Reason.TOO_LARGE, f"{entry.filename}: unfolds to more than {_MAX_RATIO} times its bytes")
-    with archive.open(entry) as stream:
-        data = stream.read(most + 1)
+    try:
+        with archive.open(entry) as stream:
+            data = stream.read(entry.file_size + 1)  # never more than the checked size is unfolded
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise MediaError(Reason.DECODE_ERROR, f"{entry.filename}: {error}") from None
     if len(data) != entry.file_size:
         raise MediaError(Reason.DECODE_ERROR, f"{entry.filename}: not the {entry.file_size} bytes it says it has")
     return data
@@ -116,7 +119,7 @@ def _array(name: str, data: bytes) -> Any:
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise MediaError(Reason.DECODE_ERROR, f"{name}: not an array: {error}") from None
     rest = data[stream.tell() :]
-    if dtype.hasobject:
+    if dtype.hasobject and name == "info":
         try:
             return read_array_pickle(rest)
         except ArrayPickleError as error:
