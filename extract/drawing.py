@@ -17,16 +17,17 @@ from data_specs.media import Limits, opened
 from data_specs.probe import probe
 from data_specs.regions import corners_from_boxes
 from data_specs.samples import Sample, SampleError
-from data_specs.shards import ShardError, iterate_keys, iterate_shard, records
+from data_specs.shards import Provenance, ShardError, iterate_keys, iterate_shard, records
 from extract.frames import decode
+from extract.sampling import IMPORTED
 
 _HEIGHT = 720
 _LEGEND = 330
 _INK, _PAPER = (240, 240, 240), (24, 24, 27)
 
 
-def find_sample(folder: Path, identifier: str) -> Sample:
-    """The sample of an id, wherever in the folder it stands.
+def find_sample(folder: Path, identifier: str) -> tuple[Sample, Provenance]:
+    """The sample of an id, wherever in the folder it stands, and how it was made.
 
     Raises:
         InputError: it is in no shard; where it failed, the latest reason is said.
@@ -37,7 +38,8 @@ def find_sample(folder: Path, identifier: str) -> Sample:
         for record in records(folder):
             path = folder / record.shard
             if identifier in set(iterate_keys(path)):
-                return next(sample for sample in iterate_shard(path) if sample.id == identifier)
+                found = next(sample for sample in iterate_shard(path) if sample.id == identifier)
+                return found, record.provenance
             failed = next((failure for failure in record.failures if failure.id == identifier), failed)
     except (ShardError, SampleError) as error:
         raise click.ClickException(str(error)) from None
@@ -46,12 +48,17 @@ def find_sample(folder: Path, identifier: str) -> Sample:
     raise InputError(f"{identifier!r} is in no shard of {folder}")
 
 
-def frame_image(manifest: Path, root: Path, sample: Sample, frame: int) -> NDArray[np.uint8]:
+def frame_image(manifest: Path, root: Path, sample: Sample, made_with: Provenance, frame: int) -> NDArray[np.uint8]:
     """Frame number ``frame`` of a sample, uint8 [H, W, 3] RGB, decoded from its media file.
 
     Raises:
-        InputError: the manifest has no such row, or the file does not give the frame.
+        InputError: the manifest has no such row, the file does not give the frame, or the sample was imported, so that
+            nobody knows when its frames are.
     """
+    if made_with.sampling == IMPORTED:
+        raise InputError(
+            f"{sample.id!r} was imported: at which second its frames were taken is not known; draw over grey"
+        )
     item = next((item for item in read_manifest(manifest) if item.id == sample.id), None)
     if item is None:
         raise InputError(f"{manifest}: has no row with id {sample.id!r}")

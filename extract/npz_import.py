@@ -35,8 +35,8 @@ from extract.npz_frame import NpzFrame, read_npz_frame
 from extract.npz_layout import NpzLayout
 from extract.plan import Plan, ShardPlan
 from extract.processes import spread
+from extract.sampling import IMPORTED
 
-SAMPLING = "imported: timestamps are frame numbers"
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -192,7 +192,7 @@ def _provenance(chosen: NpzImport, manifest: Manifest, manifest_path: Path) -> P
             "no_attribute": chosen.no_attribute,
         },
         box_convention=BOX_CONVENTION,
-        sampling=SAMPLING,
+        sampling=IMPORTED,
         frames=chosen.frames,
         regions=chosen.regions,
         feature_dim=_width(chosen, manifest),

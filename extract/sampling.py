@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SEGMENT_MIDDLES = "segment-middles"
+IMPORTED = "imported: timestamps are frame numbers"
 
 
 def segment_middles(start: float, end: float, frames: int) -> list[float]:

@@ -121,12 +121,12 @@ def show(folder: Path, identifier: str, out: Path, frame: int, manifest: Path | 
 
     if (manifest is None) != (root is None):
         raise InputError("--manifest and --root are given together or not at all")
-    sample = find_sample(folder, identifier)
+    sample, made_with = find_sample(folder, identifier)
     if frame > len(sample.timestamps):
         raise InputError(f"--frame {frame}: sample {identifier!r} has {len(sample.timestamps)} frames")
     image = None
     if manifest is not None and root is not None:
-        image = frame_image(manifest, root, sample, frame - 1)
+        image = frame_image(manifest, root, sample, made_with, frame - 1)
     picture = draw_regions(sample, frame - 1, image, read_labels(folder))
     with atomic.replacing(out) as temporary:
         picture.save(temporary, "PNG")
