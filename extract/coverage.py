@@ -28,7 +28,7 @@ from data_specs.shards import CommitRecord, ShardError, read_record, record_path
 from data_specs.tar_members import iterate_ids
 from extract.processes import spread
 
-_HERE_BELOW_SHARDS = 64  # so many headers are read sooner than a process starts
+_HERE_BELOW_SHARDS = 512  # so many headers are read sooner than a process starts
 _BUFFER = 16 << 10  # a sample's JSON and the headers around it in one read
 
 

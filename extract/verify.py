@@ -44,7 +44,7 @@ from extract.processes import spread
 MAX_RECORD_BYTES = 256 << 20
 _HEADER_BYTES = 1 << 16  # of a safetensors file, at most
 _ID_BYTES = 16
-_HERE_BELOW_BYTES = 64 << 20  # a small folder is checked sooner than a process starts
+_HERE_BELOW_BYTES = 1 << 30  # a small folder is checked sooner than a process starts
 _CHUNK = 1 << 20
 
 
@@ -154,8 +154,11 @@ def check_shard(path: Path) -> _Checked:
     if size != record.bytes:
         checked.add(f"{size} bytes, {record.bytes} are recorded", tar)
         return checked
-    with tar.open("rb") as file:
-        _check_tar(_Hashing(file), tar, record, checked)
+    try:
+        with tar.open("rb") as file:
+            _check_tar(_Hashing(file), tar, record, checked)
+    except OSError as error:
+        checked.add(f"cannot be read: {error.strerror or error}", tar)
     return checked
 
 
