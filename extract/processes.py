@@ -6,10 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -37,7 +37,8 @@ def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Genera
     try:
         while True:
             while len(running) < _AHEAD * processes and (task := next(upcoming, None)) is not None:
-                running.add(pool.submit(work, task))
+                with _without_ctrl_c():  # this is when a process starts
+                    running.add(pool.submit(work, task))
             if not running:
                 return
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -54,9 +55,18 @@ def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Genera
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Holds Ctrl-C back for the block. A process that starts in it never sees one: that is its parent's business."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare() -> None:
-    """Ctrl-C is the parent's business; when the parent is gone, so is this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """When the parent is gone, so is this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
