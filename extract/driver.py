@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +11,14 @@ from data_specs.configuration import dump
 from data_specs.errors import InputError
 from data_specs.shard_index import ShardIndex, build_index, write_labels
 from data_specs.shards import CommitRecord, Provenance, committed, provenance_difference, record_paths, records
+from extract.folder_lock import alone_in
 from extract.frames import check_tools
 from extract.plan import Plan, ShardPlan
 from extract.progress import ExtractionProgress
 from extract.settings import ExtractionSettings
 from extract.worker import Worker
 
-LOCK_NAME, CONFIG_NAME = ".lock", "config.yaml"
+CONFIG_NAME = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,6 @@ def _make(
     atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, records(settings.out))
     return Outcome(index, planned, len(skipped))
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Two extractions into one folder would take each other's temporary files for leftovers.
-
-    Raises:
-        InputError: another one is at work in it.
-    """
-    with (folder / LOCK_NAME).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another extraction is at work in it; wait for it or choose another --out"
-            ) from None
-        yield
 
 
 def _make_here(

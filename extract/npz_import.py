@@ -30,7 +30,7 @@ from data_specs.shards import (
     records,
     write_shard,
 )
-from extract.driver import alone_in
+from extract.folder_lock import alone_in
 from extract.npz_frame import NpzFrame, read_npz_frame
 from extract.npz_layout import NpzLayout
 from extract.plan import Plan, ShardPlan

@@ -30,7 +30,8 @@ from data_specs.shards import (
     record_path,
     record_paths,
 )
-from extract.driver import CONFIG_NAME, alone_in, run_extraction
+from extract.driver import CONFIG_NAME, run_extraction
+from extract.folder_lock import alone_in
 from extract.plan import ShardPlan
 from extract.settings import ExtractionSettings, provenance
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import click
@@ -30,6 +31,14 @@ def test_commands_parse(line: str) -> None:
     name, *arguments = shlex.split(line)
     with main.commands[name].make_context(name, arguments) as context:
         assert isinstance(context, click.Context)
+
+
+def test_the_slurm_job_is_a_script(tmp_path: Path) -> None:
+    (script,) = re.findall(r"^```bash\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    job = tmp_path / "extract.sbatch"
+    job.write_text(script)
+    done = subprocess.run(["bash", "-n", str(job)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_every_command_is_there() -> None:

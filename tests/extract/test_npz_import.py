@@ -22,6 +22,7 @@ from data_specs.shard_index import read_index
 from data_specs.shards import iterate_shard, records
 from extract.__main__ import main
 from extract.coverage import measure_coverage
+from extract.folder_lock import alone_in
 from extract.npz_frame import read_npz_frame
 from extract.npz_layout import NpzLayout
 from extract.verify import verify
@@ -152,6 +153,15 @@ def test_again_processes_and_other_options(release: tuple[Path, Path], tmp_path:
     result = call(folder, manifest, out, "--videos-per-shard", 1)
     assert (result.exit_code, "another plan" in result.output) == (2, True)
     assert bytes_of(out) == before
+
+
+def test_one_writer_a_folder(release: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, manifest = release
+    (tmp_path / "shards").mkdir()
+    with alone_in(tmp_path / "shards"):
+        result = call(folder, manifest, tmp_path / "shards")
+    assert (result.exit_code, "another extraction is at work" in result.output) == (2, True)
+    assert not list((tmp_path / "shards").glob("*.tar"))
 
 
 def test_layouts(tmp_path: Path) -> None:

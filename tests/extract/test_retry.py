@@ -19,6 +19,7 @@ from data_specs.shards import iterate_keys, iterate_shard, read_record, record_p
 from evaluate.stored import read_stored
 from extract.__main__ import main
 from extract.coverage import measure_coverage
+from extract.folder_lock import alone_in
 from extract.retry import WORTH_IT, RetryPlan, parse_reasons, read_round
 from extract.verify import verify
 from tests.extract import made
@@ -163,6 +164,13 @@ def test_sigkill_then_the_same_command_gives_the_same_bytes(where: Where, tmp_pa
     result = retry(where)  # what the round was planned with stands in its file
     assert "round 1: 3 items tried again, 1 failed again" in result.output
     assert bytes_of(folder) == bytes_of(tmp_path / "calm")
+
+
+def test_one_writer_a_folder(where: Where) -> None:
+    with alone_in(where[2]):
+        result = retry(where, "--reasons", "all")
+    assert (result.exit_code, "another extraction is at work" in result.output) == (2, True)
+    assert not list(where[2].glob("retry-*"))
 
 
 def test_a_plan_of_several_splits(where: Where) -> None:
