@@ -1,98 +1,27 @@
-"""Rounds of retries: the items that failed for some reasons, once more, into shards beside the good ones.
-
-Round r makes shards ``{split}-r{r}-{00000}``. Which items they hold is written into ``retry-{r}.json`` before the
-first of them is made, so that a round which was stopped goes on to the same bytes.
-"""
+"""Once more what failed, into shards beside the good ones: rounds of retries (``extract.retry_round``)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, ValidationError
 
-from data_specs import atomic
-from data_specs.configuration import Settings, build, override, read_yaml
+from data_specs.configuration import build, override, read_yaml
 from data_specs.errors import InputError, did_you_mean
 from data_specs.failures import Reason
-from data_specs.manifest import SPLITS, Manifest, read_manifest
-from data_specs.manifest_rows import plain_texts
+from data_specs.manifest import Manifest, read_manifest
 from data_specs.outstanding import outstanding_failures
-from data_specs.series import ShardName, in_series_order
-from data_specs.shards import (
-    Provenance,
-    committed,
-    iterate_keys,
-    provenance_difference,
-    read_record,
-    record_path,
-    record_paths,
-)
+from data_specs.series import in_series_order
+from data_specs.shards import Provenance, committed, iterate_keys, provenance_difference, read_record, record_paths
 from extract.driver import CONFIG_NAME, run_extraction
 from extract.folder_lock import alone_in
-from extract.plan import ShardPlan
+from extract.retry_round import RetryPlan, RetryRound, latest_round, read_round, write_round
 from extract.settings import ExtractionSettings, provenance
 
-ROUND_VERSION = 1
 ALL = "all"
 WORTH_IT = (Reason.TIMEOUT, Reason.KILLED_WORKER, Reason.DECODE_ERROR)  # may go well on the same file another day
-_MAX_ROUND_BYTES = 1 << 30
-
-
-class RetryRound(Settings):
-    """What ``retry-{r}.json`` holds.
-
-    reasons: which failures it takes up. assignments: the ``--set`` of the call that planned it. manifest_sha256: of
-    the manifest whose rows ``ids`` names, in its order.
-    """
-
-    format_version: int = ROUND_VERSION
-    round: int = Field(ge=1)
-    reasons: tuple[Reason, ...]
-    assignments: tuple[str, ...]
-    videos_per_shard: int = Field(ge=1)
-    manifest_sha256: str
-    ids: tuple[str, ...]
-
-
-class RetryPlan:
-    """The shards of a round, with the face of ``extract.plan.Plan``.
-
-    Raises:
-        InputError: the manifest lacks an id of the round.
-    """
-
-    def __init__(self, manifest: Manifest, planned: RetryRound) -> None:
-        self._manifest = manifest
-        places = pc.index_in(pa.array(planned.ids, pa.string()), value_set=manifest.table["id"].combine_chunks())
-        if places.null_count:
-            raise InputError(f"the manifest has no row with id {planned.ids[places.index(None).as_py()]!r}")
-        split_of = plain_texts(manifest.table["split"])
-        splits = split_of.take(places).to_pylist()
-        self._rows: list[tuple[str, Sequence[int]]] = []
-        for split in SPLITS:
-            rows = [row for row, found in zip(places.to_pylist(), splits, strict=True) if found == split]
-            for number, at in enumerate(range(0, len(rows), planned.videos_per_shard)):
-                name = str(ShardName(planned.round, split, number))
-                self._rows.append((name, rows[at : at + planned.videos_per_shard]))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[ShardPlan]:
-        for name, rows in self._rows:
-            yield ShardPlan(name, tuple(self._manifest.take(rows)))
-
-    @property
-    def num_items(self) -> int:
-        return sum(len(rows) for _, rows in self._rows)
-
-    @property
-    def names(self) -> list[str]:
-        """Shard names, in order."""
-        return [name for name, _ in self._rows]
 
 
 def retry_failures(
@@ -157,7 +86,7 @@ def unfinished_round(folder: Path, manifest: Manifest) -> RetryRound | None:
     Raises:
         InputError: its file is broken.
     """
-    latest = _latest(folder)
+    latest = latest_round(folder)
     if latest is None:
         return None
     planned = read_round(folder, latest)
@@ -181,14 +110,14 @@ def plan_round(
     if not kept:
         return None
     planned = RetryRound(
-        round=(_latest(folder) or 0) + 1,
+        round=(latest_round(folder) or 0) + 1,
         reasons=reasons,
         assignments=assignments,
         videos_per_shard=videos_per_shard,
         manifest_sha256=manifest_sha256,
         ids=tuple(kept),
     )
-    atomic.write_text(_path(folder, planned.round), planned.model_dump_json(indent=1) + "\n")
+    write_round(folder, planned)
     return planned
 
 
@@ -198,26 +127,6 @@ def failures_that_stand(folder: Path) -> Iterable[tuple[str, Reason]]:
     found = (read_record(paths[name]) for name in in_series_order(paths))
     standing = outstanding_failures(found, lambda record: iterate_keys(folder / record.shard))
     return [(failure.id, failure.reason) for failure in standing.values()]
-
-
-def read_round(folder: Path, number: int) -> RetryRound:
-    """Reads ``retry-{number}.json``.
-
-    Raises:
-        InputError: absent, too large or not a round of this format.
-    """
-    path = _path(folder, number)
-    try:
-        if path.stat().st_size > _MAX_ROUND_BYTES:
-            raise InputError(f"{path}: more than {_MAX_ROUND_BYTES} bytes; no round of retries is that large")
-        planned = RetryRound.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such round of retries") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: not a round of retries: {error.errors()[0]['msg']}") from None
-    if planned.format_version != ROUND_VERSION or planned.round != number:
-        raise InputError(f"{path}: version {planned.format_version}, round {planned.round}; expected 1 and {number}")
-    return planned
 
 
 def settings_of(folder: Path, root: Path, assignments: tuple[str, ...]) -> ExtractionSettings:
@@ -249,12 +158,3 @@ def refuse_other_features(folder: Path, made_with: Provenance) -> None:
 def _command(planned: RetryRound) -> str:
     chosen = "".join(f" --set {assignment}" for assignment in planned.assignments)
     return f"python -m extract retry ... --reasons {','.join(planned.reasons)}{chosen}"
-
-
-def _latest(folder: Path) -> int | None:
-    numbers = [path.stem.removeprefix("retry-") for path in folder.glob("retry-*.json")]
-    return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=None)
-
-
-def _path(folder: Path, number: int) -> Path:
-    return record_path(folder, f"retry-{number}")

@@ -19,8 +19,10 @@ from safetensors.numpy import save
 from data_specs.errors import InputError
 from data_specs.samples import encode_sample
 from data_specs.shards import Provenance, file_sha256, read_record, record_path
+from extract import shard_check
 from extract import verify as module
-from extract.verify import Problem, Verified, check_shard, verify
+from extract.shard_check import Problem, check_shard
+from extract.verify import Verified, verify
 from tests.extract import made
 
 
@@ -96,7 +98,7 @@ def test_leftovers_and_broken_records(folder: Path) -> None:
 
 
 def test_a_record_too_large_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_RECORD_BYTES", 10_000)
+    monkeypatch.setattr(shard_check, "MAX_RECORD_BYTES", 10_000)
     with (folder / "val-00000.json").open("wb") as stream:
         stream.truncate(20_000)
     assert only(folder) == Problem("val-00000.json", "more than 10000 bytes")
@@ -216,4 +218,4 @@ def marked(mark: str) -> list[str]:
 
 def test_provenance_bounds_what_is_read() -> None:
     made_with: Provenance = made.provenance(regions=10**9, frames=4096)
-    assert module._most_bytes(made_with) == module.MAX_MEMBER_BYTES
+    assert shard_check._most_bytes(made_with) == shard_check.MAX_MEMBER_BYTES
