@@ -14,6 +14,7 @@ from data_specs.failures import Reason
 from data_specs.manifest import Manifest, read_manifest
 from data_specs.outstanding import outstanding_failures
 from data_specs.series import in_series_order
+from data_specs.shard_index import read_index
 from data_specs.shards import Provenance, committed, iterate_keys, provenance_difference, read_record, record_paths
 from extract.driver import CONFIG_NAME, run_extraction
 from extract.folder_lock import alone_in
@@ -81,7 +82,7 @@ def parse_reasons(text: str | None) -> tuple[Reason, ...]:
 
 
 def unfinished_round(folder: Path, manifest: Manifest) -> RetryRound | None:
-    """The latest round, if not all of its shards are committed.
+    """The latest round, if not all of its shards are committed and in the index.
 
     Raises:
         InputError: its file is broken.
@@ -90,9 +91,9 @@ def unfinished_round(folder: Path, manifest: Manifest) -> RetryRound | None:
     if latest is None:
         return None
     planned = read_round(folder, latest)
-    if all(committed(folder, name) is not None for name in RetryPlan(manifest, planned).names):
-        return None
-    return planned
+    names = RetryPlan(manifest, planned).names
+    whole = all(committed(folder, name) is not None for name in names)
+    return None if whole and set(names) <= _listed(folder) else planned
 
 
 def plan_round(
@@ -153,6 +154,14 @@ def refuse_other_features(folder: Path, made_with: Provenance) -> None:
             f"{folder}: a retry keeps what the features depend on, and this one would differ ({difference});"
             " only limits may change, for example --set limits.wall_s=300"
         )
+
+
+def _listed(folder: Path) -> set[str]:
+    """Shards that the index lists; a kill between the last record and the index leaves some out."""
+    try:
+        return {entry.url.removesuffix(".tar") for entry in read_index(folder).shardlist}
+    except InputError:
+        return set()
 
 
 def _command(planned: RetryRound) -> str:

@@ -147,17 +147,22 @@ main(sys.argv[2:])
 """
 
 
-def test_sigkill_then_the_same_command_gives_the_same_bytes(where: Where, tmp_path: Path) -> None:
+# Calls of os.replace: the round, then tar and record of each shard, labels, configuration and index.
+@pytest.mark.parametrize(("moment", "committed"), [(4, 1), (8, 2)], ids=["in the second shard", "before the index"])
+def test_sigkill_then_the_same_command_gives_the_same_bytes(
+    moment: int, committed: int, where: Where, tmp_path: Path
+) -> None:
     root, manifest, folder = where
     repair(root, "cut", "absent")
     shutil.copytree(folder, tmp_path / "calm")
     options = ["--reasons", "missing,truncated,empty", "--set", "limits.wall_s=59"]
     assert retry((root, manifest, tmp_path / "calm"), *options).exit_code == 1
     arguments = ["retry", folder, "--manifest", manifest, "--root", root, "--videos-per-shard", 2, *options]
-    command = [sys.executable, "-c", KILL, "4", *map(str, arguments)]  # plan, tar, record, then the second tar
+    command = [sys.executable, "-c", KILL, str(moment), *map(str, arguments)]
     killed = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ})
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert (folder / "train-r1-00000.json").exists() and not (folder / "train-r1-00001.json").exists()
+    assert len(list(folder.glob("train-r1-*.json"))) == committed
+    assert "train-r1" not in (folder / "index.json").read_text()
     result = retry(where, "--reasons", "no_video_stream")
     assert result.exit_code == 2
     assert "round 1 is not finished; finish it first: python -m extract retry ... --reasons" in result.output
