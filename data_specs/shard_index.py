@@ -11,6 +11,8 @@ from data_specs import atomic
 from data_specs.configuration import Settings
 from data_specs.errors import InputError
 from data_specs.location import Location
+from data_specs.outstanding import outstanding_failures
+from data_specs.series import in_series_order, parse_shard_name
 from data_specs.shards import (
     FORMAT_VERSION,
     INDEX_NAME,
@@ -18,7 +20,10 @@ from data_specs.shards import (
     CommitRecord,
     Provenance,
     ShardError,
+    iterate_keys,
     provenance_difference,
+    read_record,
+    record_path,
 )
 
 
@@ -34,7 +39,7 @@ class ShardEntry(Settings):
 
 
 class ShardIndex(Settings):
-    """Totals and shards of a folder; the file is also a ``wids-shard-index-v1`` list."""
+    """Totals and shards of a folder, ``num_failures`` without what a retry made good; the file is also a ``wids-shard-index-v1`` list."""
 
     wids_version: int = Field(default=1)
     format_version: int = FORMAT_VERSION
@@ -66,7 +71,7 @@ def build_index(folder: Location, committed_records: Iterable[CommitRecord]) -> 
         name=first.provenance.dataset,
         num_samples=sum(entry.nsamples for entry in entries),
         num_regions=sum(entry.regions for entry in entries),
-        num_failures=sum(entry.failures for entry in entries),
+        num_failures=_standing_failures(folder, entries),
         provenance=first.provenance,
         shardlist=tuple(entries),
     )
@@ -85,6 +90,15 @@ def _refuse_stray(folder: Location, first: CommitRecord, record: CommitRecord) -
             f"{folder}: {first.shard} and {record.shard} were made differently:"
             f" {provenance_difference(first.provenance, record.provenance)}"
         )
+
+
+def _standing_failures(folder: Location, entries: list[ShardEntry]) -> int:
+    """How many items have no sample, once what a retry made good is taken off."""
+    names = [entry.url.removesuffix(".tar") for entry in entries]
+    if not any(name.round for name in map(parse_shard_name, names) if name is not None):
+        return sum(entry.failures for entry in entries)
+    in_order = (read_record(record_path(folder, name)) for name in in_series_order(names))
+    return len(outstanding_failures(in_order, lambda record: iterate_keys(folder / record.shard)))
 
 
 def _entry(record: CommitRecord) -> ShardEntry:

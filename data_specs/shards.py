@@ -8,10 +8,9 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from webdataset import TarWriter
 
 from data_specs import atomic
 from data_specs.configuration import Settings
@@ -29,6 +28,9 @@ from data_specs.samples import (
     decode_sample,
     encode_sample,
 )
+
+if TYPE_CHECKING:
+    from webdataset import TarWriter
 
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
@@ -283,6 +285,8 @@ def _decode(shard: str, key: str, regions: bytes, metadata: bytes) -> Sample:
 
 
 def _tar_writer(stream: IO[bytes]) -> TarWriter:
+    from webdataset import TarWriter  # it imports torch, which takes seconds that a reader need not spend
+
     return TarWriter(stream, mtime=0, user="", group="", mode=0o444, encoder=False)
 
 

@@ -1,11 +1,10 @@
-"""Published detector weights to safetensors, once: hash first, then an unpickler that can make arrays and no more."""
+"""Published detector weights to safetensors, once: hash first, then a reader that can make arrays and no more."""
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -16,28 +15,7 @@ from torch import Tensor
 from data_specs import atomic
 from data_specs.errors import InputError
 from data_specs.shards import file_sha256
-
-_ALLOWED = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{
-        (f"numpy.{core}.multiarray", name): getattr(np._core.multiarray, name)
-        for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
-    },
-    ("_codecs", "encode"): lambda text, encoding: text.encode("latin-1") if encoding == "latin1" else b"",
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads pickles of plain containers and NumPy arrays; any other name in the file stops it."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"the file asks for {module}.{name}, which no weights need") from None
+from extract.array_pickle import read_array_pickle
 
 
 def convert(source: Path, target: Path, sha256: str) -> int:
@@ -54,7 +32,7 @@ def convert(source: Path, target: Path, sha256: str) -> int:
     try:
         tree = _read_torch(source) if zipfile.is_zipfile(source) else _read_pickle(source)
     except (
-        pickle.UnpicklingError,
+        UnpicklingError,
         EOFError,
         ValueError,
         KeyError,
@@ -76,7 +54,7 @@ def convert(source: Path, target: Path, sha256: str) -> int:
 
 def _read_pickle(source: Path) -> Any:
     with source.open("rb") as stream:
-        return ArrayUnpickler(stream, encoding="latin1").load()
+        return read_array_pickle(stream, encoding="latin1")
 
 
 def _read_torch(source: Path) -> Any:

@@ -3,17 +3,71 @@
 from __future__ import annotations
 
 import colorsys
+from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from data_specs.errors import InputError
+from data_specs.failures import MediaError
+from data_specs.manifest import read_manifest
+from data_specs.media import Limits, opened
+from data_specs.probe import probe
 from data_specs.regions import corners_from_boxes
-from data_specs.samples import Sample
+from data_specs.samples import Sample, SampleError
+from data_specs.shards import Provenance, ShardError, iterate_keys, iterate_shard, records
+from extract.frames import decode
+from extract.sampling import IMPORTED
 
 _HEIGHT = 720
 _LEGEND = 330
 _INK, _PAPER = (240, 240, 240), (24, 24, 27)
+
+
+def find_sample(folder: Path, identifier: str) -> tuple[Sample, Provenance]:
+    """The sample of an id, wherever in the folder it stands, and how it was made.
+
+    Raises:
+        InputError: it is in no shard; where it failed, the latest reason is said.
+        click.ClickException: a shard is broken.
+    """
+    failed = None
+    try:
+        for record in records(folder):
+            path = folder / record.shard
+            if identifier in set(iterate_keys(path)):
+                found = next(sample for sample in iterate_shard(path) if sample.id == identifier)
+                return found, record.provenance
+            failed = next((failure for failure in record.failures if failure.id == identifier), failed)
+    except (ShardError, SampleError) as error:
+        raise click.ClickException(str(error)) from None
+    if failed is not None:
+        raise InputError(f"{identifier!r} gave no sample: {failed.reason}: {failed.detail}")
+    raise InputError(f"{identifier!r} is in no shard of {folder}")
+
+
+def frame_image(manifest: Path, root: Path, sample: Sample, made_with: Provenance, frame: int) -> NDArray[np.uint8]:
+    """Frame number ``frame`` of a sample, uint8 [H, W, 3] RGB, decoded from its media file.
+
+    Raises:
+        InputError: the manifest has no such row, the file does not give the frame, or the sample was imported, so that
+            nobody knows when its frames are.
+    """
+    if made_with.sampling == IMPORTED:
+        raise InputError(
+            f"{sample.id!r} was imported: at which second its frames were taken is not known; draw over grey"
+        )
+    item = next((item for item in read_manifest(manifest) if item.id == sample.id), None)
+    if item is None:
+        raise InputError(f"{manifest}: has no row with id {sample.id!r}")
+    try:
+        with opened(root / item.path) as descriptor:
+            found = probe(descriptor, Limits())
+            return decode(descriptor, found, [found.frame_at(sample.timestamps[frame])], Limits())[0]
+    except MediaError as error:
+        raise InputError(f"{root / item.path}: {error}") from None
 
 
 def draw_regions(sample: Sample, frame: int, image: NDArray[np.uint8] | None, labels: tuple[str, ...]) -> Image.Image:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +10,7 @@ from typing import Protocol
 from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
-from data_specs.location import Location, is_local
+from data_specs.location import Location
 from data_specs.shard_index import ShardIndex, build_index, write_labels
 from data_specs.shards import (
     CommitRecord,
@@ -24,6 +22,7 @@ from data_specs.shards import (
 )
 from extract import attempts
 from extract.disk import full_disk_said
+from extract.folder_lock import alone_in
 from extract.frames import check_tools
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
@@ -31,7 +30,7 @@ from extract.settings import ExtractionSettings
 from extract.termination import termination_as_interrupt
 from extract.worker import Worker
 
-LOCK_NAME, CONFIG_NAME = ".lock", "config.yaml"
+CONFIG_NAME = "config.yaml"
 
 
 class Shards(Protocol):
@@ -89,7 +88,7 @@ def run_extraction(
     except OSError as error:
         raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
     check_tools(settings.limits.limits())
-    with _alone_in(settings.out), full_disk_said(settings.out), termination_as_interrupt():
+    with alone_in(settings.out), full_disk_said(settings.out), termination_as_interrupt():
         atomic.remove_leftovers(settings.out)
         standing = _standing(settings.out, plan, provenance)
         try:
@@ -123,22 +122,6 @@ def _make(
     atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, iterate_records(settings.out))
     return Outcome(index, made.shards, skipped.shards, made.failures + skipped.failures)
-
-
-@contextmanager
-def _alone_in(folder: Location) -> Iterator[None]:
-    """Two extractions into one folder would take each other's temporary files for leftovers; URLs have none."""
-    if not is_local(folder):
-        yield
-        return
-    with (folder / LOCK_NAME).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another extraction is at work in it; wait for it or choose another --out"
-            ) from None
-        yield
 
 
 def _make_here(

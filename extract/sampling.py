@@ -8,6 +8,7 @@ from dataclasses import dataclass
 SEGMENT_MIDDLES = "segment-middles"
 SEGMENT_RANDOM = "segment-random"
 RULES = (SEGMENT_MIDDLES, SEGMENT_RANDOM)
+IMPORTED = "imported: timestamps are frame numbers"
 
 
 @dataclass(frozen=True)

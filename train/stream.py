@@ -9,7 +9,6 @@ that cannot be read leaves its slot empty, so its batch is smaller and every oth
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,13 +23,13 @@ import webdataset
 
 from data_specs.errors import InputError, did_you_mean
 from data_specs.samples import METADATA_SUFFIX, REGIONS_SUFFIX, Sample, SampleError, decode_sample
+from data_specs.series import parse_shard_name
 from data_specs.shard_index import read_index
 from data_specs.shards import ShardError, check_members, committed
 from train.batch import RegionBatch, collate_regions
 from train.config import DataConfig
 
 MAX_CORRUPT_IN_A_ROW = 100
-_SHARD_NAME = re.compile(r"(?P<split>.+)-\d+\.tar")
 T = TypeVar("T")
 
 
@@ -166,11 +165,11 @@ def open_shards(config: DataConfig) -> tuple[int, list[Shard]]:
         index = read_index(folder)
         widths[folder] = index.provenance.feature_dim
         for entry in index.shardlist:
-            match = _SHARD_NAME.fullmatch(entry.url)
-            if match is None:
+            name = parse_shard_name(entry.url.removesuffix(".tar"))
+            if name is None:
                 raise InputError(f"{folder}: the index lists {entry.url!r}, which is no name of a shard")
-            splits.add(match["split"])
-            if match["split"] not in config.splits:
+            splits.add(name.split)
+            if name.split not in config.splits:
                 continue
             record = committed(folder, entry.url.removesuffix(".tar"))
             if record is None or (record.sha256, record.num_samples) != (entry.sha256, entry.nsamples):

@@ -13,8 +13,9 @@ import numpy as np
 from data_specs.errors import InputError
 from data_specs.manifest import Item
 from data_specs.regions import BOX_DIM, Regions
-from data_specs.samples import Sample, encode_sample
+from data_specs.samples import Sample
 from data_specs.shards import ShardError, records
+from extract.cost import stored_bytes
 from extract.settings import ExtractionSettings
 from pipelines.doctor.annotations import Listed
 from pipelines.doctor.case import Extraction, Training
@@ -23,7 +24,6 @@ from pipelines.doctor.outputs import standing
 from pipelines.doctor.weights import read_text_config
 
 _TITLE = "disk"
-_TAR_BLOCK = 512
 _FULL_ABOVE = 0.9
 _SAMPLED = 64
 _JOURNAL_BYTES = 1500  # a step: its line of metrics.jsonl and its TensorBoard events
@@ -87,7 +87,7 @@ def sample_bytes(settings: ExtractionSettings, item: Item) -> int:
     )
     times = tuple(index + 0.123456 for index in range(frames))
     sample = Sample(item.id, item.split, item.media, item.captions, item.questions, times, (1080, 1920), empty)
-    return sum(_TAR_BLOCK * (1 + -(-len(data) // _TAR_BLOCK)) for data in encode_sample(sample).values())
+    return stored_bytes(sample)
 
 
 def training_need(training: Training, steps: int) -> Need:

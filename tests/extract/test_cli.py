@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from data_specs.manifest import Item, ManifestInfo, write_manifest
 from extract.__main__ import main
+from extract.sampling import IMPORTED
+from tests.extract import made
 from tests.extract.runs import HOSTILE, extract, settings_for
 
 
@@ -111,8 +118,73 @@ def test_resumed_run_says_what_was_there(ten_videos: Path, ten_manifest_path: Pa
     assert "0 shards made, 3 were there; 10 samples" in result.output
 
 
-@pytest.mark.parametrize("command", ["run", "verify", "coverage", "show", "convert", "train-shapes-detector"])
+def test_verify_writes_its_problems(ten_shards: Path, tmp_path: Path) -> None:
+    shutil.copytree(ten_shards, tmp_path / "shards")
+    (tmp_path / "shards" / "test-00000.tar").unlink()
+    result = call("verify", tmp_path / "shards", "--json", tmp_path / "problems.json")
+    assert result.exit_code == 1
+    found = json.loads((tmp_path / "problems.json").read_text())
+    assert found["shards"] == 3
+    assert found["problems"] == [
+        {"file": "test-00000.tar", "problem": "is absent, its commit record is there", "sample": "", "field": ""}
+    ]
+    assert "test-00000.tar: is absent" in result.output
+
+
+def test_thousands_of_failures_go_to_a_file(tmp_path: Path) -> None:
+    names = ["v\x1b[2J", *(f"v{number:04d}" for number in range(1999))]
+    made.shard(tmp_path / "shards", "train-00000", ["good"], [(name, "timeout") for name in names])
+    items = [Item(name, f"{number}.mp4", "train") for number, name in enumerate([*names, "good"])]
+    write_manifest(tmp_path / "m.parquet", items, ManifestInfo("made"))
+    listed = tmp_path / "failed.csv"
+    result = call("coverage", tmp_path / "shards", "--manifest", tmp_path / "m.parquet", "--failures", listed)
+    assert result.exit_code == 1
+    assert result.output.count("timeout  made") == 50
+    assert f"... the first 50 of 2,000 failures; all of them: {listed}" in result.output
+    assert "\x1b" not in result.output and r"v\x1b[2J  timeout" in result.output
+    with listed.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["id", "reason", "detail"] and [row[0] for row in rows[1:]] == names
+    result = call("coverage", tmp_path / "shards", "--manifest", tmp_path / "m.parquet")
+    assert "--failures FILE.csv writes them" in result.output
+
+
+def test_frames_of_an_imported_sample_are_not_guessed(tmp_path: Path, ten_videos: Path) -> None:
+    made.shard(tmp_path / "shards", "train-00000", ["a"], sampling=IMPORTED)
+    write_manifest(tmp_path / "m.parquet", [Item("a", "a.mp4", "train")], ManifestInfo("made"))
+    where = ["show", tmp_path / "shards", "a", "--out", tmp_path / "a.png"]
+    result = call(*where, "--manifest", tmp_path / "m.parquet", "--root", ten_videos)
+    assert (result.exit_code, "is not known" in result.output) == (2, True)
+    assert call(*where).exit_code == 0
+
+
+COMMANDS = [
+    "run",
+    "retry",
+    "import-npz",
+    "verify",
+    "coverage",
+    "show",
+    "cost",
+    "convert",
+    "train-shapes-detector",
+]
+
+
+def test_every_command_is_known_here() -> None:
+    assert sorted(main.commands) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0
-    assert len(result.output) > 200
+    assert f"python -m extract {command} " in result.output
+    assert "Exit codes: 0 " in " ".join(result.output.split())
+
+
+def test_help_is_quick() -> None:
+    """It needs neither torch nor Arrow."""
+    script = "import sys, extract.__main__; print([m for m in ('torch', 'detectron2', 'pyarrow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from data_specs.manifest import Item, Question
+from extract.cost import Measured, duration, predict
 from extract.presets import load_preset
 from extract.settings import make_settings
 from pipelines.doctor.disk import sample_bytes
-from pipelines.doctor.speed import Measured, duration, predict
 from tests.pipelines.pages import Page
 
 Doctor = Callable[..., Page]
@@ -36,12 +36,12 @@ def test_bytes_of_a_sample_are_those_of_its_shard(
 
 
 def test_prediction_in_closed_form() -> None:
-    each = Measured(decoding_s=1.0, detecting_s=3.0)
+    each = Measured(decoding_s=1.0, detecting_s=3.0, decoding_cpu_s=1.0, bytes=0)
     assert predict(each, 100, workers=1, cores=64, device="cpu") == pytest.approx(300)  # decoding is hidden
     assert predict(each, 100, workers=4, cores=64, device="cpu") == pytest.approx(75)
     assert predict(each, 100, workers=4, cores=2, device="cpu") == pytest.approx(200)  # 400 s of work on 2 cores
     assert predict(each, 100, workers=1, cores=1, device="cuda") == pytest.approx(300)
-    assert predict(Measured(3.0, 1.0), 100, workers=2, cores=64, device="cuda:0") == pytest.approx(150)
+    assert predict(Measured(3.0, 1.0, 3.0, 0), 100, workers=2, cores=64, device="cuda:0") == pytest.approx(150)
     assert [duration(s) for s in (59.6, 600, 36_000)] == ["60 seconds", "10 minutes", "10.0 hours"]
 
 
