@@ -39,7 +39,10 @@ class ShardEntry(Settings):
 
 
 class ShardIndex(Settings):
-    """Totals and shards of a folder, ``num_failures`` without what a retry made good; the file is also a ``wids-shard-index-v1`` list."""
+    """Totals and shards of a folder; the file is also a ``wids-shard-index-v1`` list.
+
+    num_failures: items without a sample; what a retry made good is none of them.
+    """
 
     wids_version: int = Field(default=1)
     format_version: int = FORMAT_VERSION

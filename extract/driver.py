@@ -11,6 +11,7 @@ from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
 from data_specs.location import Location
+from data_specs.manifest import SPLITS
 from data_specs.shard_index import ShardIndex, build_index, write_labels
 from data_specs.shards import (
     CommitRecord,
@@ -118,8 +119,9 @@ def _make(
         for record in records:
             made.add(len(record.failures))
     write_labels(settings.out, settings.detector.classes)
-    described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
-    atomic.write_text(settings.out / CONFIG_NAME, dump(described))
+    if any(_series(name) in SPLITS for name in plan.names):  # the limits of a retry are its own
+        described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
+        atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, iterate_records(settings.out))
     return Outcome(index, made.shards, skipped.shards, made.failures + skipped.failures)
 
