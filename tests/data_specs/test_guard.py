@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,17 @@ def children(pid: int) -> dict[str, int]:
 
 
 @pytest.fixture
-def worker():
+def worker() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", WORKER], stderr=subprocess.PIPE, start_new_session=True) as process:
-        wait_until(lambda: {"guard", "ffmpeg"} <= set(children(process.pid)))
-        yield process
-        process.kill()
+        try:
+            wait_until(lambda: {"guard", "ffmpeg"} <= set(children(process.pid)))
+            yield process
+        finally:
+            tools = children(process.pid).values() if process.poll() is None else ()
+            process.kill()
+            for pid in tools:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def token_of(pid: int) -> str:

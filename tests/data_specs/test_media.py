@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -135,6 +136,25 @@ def test_tools_say_their_version() -> None:
     for name in ("ffmpeg", "ffprobe"):
         assert find_tool(name).name == name
         assert tool_version(name)
+
+
+def test_tools_get_no_variable_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "a")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    given = run_tool([sys.executable, "-c", "import os; print(sorted(os.environ))"], Limits()).stdout.decode()
+    assert "SECRET" not in given and "proxy" not in given and "PATH" in given
+
+
+def test_tools_have_no_input_and_no_descriptor_but_the_one_given() -> None:
+    program = (
+        "import json, os, sys; empty = sys.stdin.read() == ''\n"
+        "print(json.dumps([empty, sorted(int(name) for name in os.listdir('/proc/self/fd'))[3:]]))"
+    )
+    with opened(CLIP) as descriptor, opened(CLIP):
+        completed = run_tool([sys.executable, "-c", program], Limits(), descriptors=[descriptor])
+    empty, inherited = json.loads(completed.stdout)
+    assert empty
+    assert descriptor in inherited and len(inherited) == 2  # the listing itself is the other
 
 
 def _alive(pid: int) -> bool:
