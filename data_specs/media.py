@@ -37,6 +37,8 @@ FORMAT_WHITELIST = (
 )
 _STDERR_TAIL = 4096
 _CHUNK = 1 << 20
+_TRIES = 2
+_CLOCK_S = 0.1  # the kernel's limit and its account of processor time differ by a tick or two
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,25 @@ def run_tool(
 ) -> Completed:
     """Runs a tool to its end inside ``limits``, in a process group of its own that never outlives this call.
 
+    One that is killed from outside, as where memory is short, says nothing of its file: it is run a second time,
+    unless it had ``stdin`` to read.
+
     Raises:
         MediaError: ``timeout`` past the wall-clock or processor time, ``too_large`` past the output bound.
     """
-    token = _GUARDED.token()
+    for _ in range(1 if stdin is not None else _TRIES):
+        completed, processor_s = _run_once(arguments, limits, descriptors, stdin)
+        if completed.returncode != 0 and processor_s >= limits.cpu_s - _CLOCK_S:  # ffmpeg catches the signal
+            raise MediaError(Reason.TIMEOUT, f"used up its {limits.cpu_s} s of processor time")
+        if completed.returncode != -signal.SIGKILL:
+            return completed
+    raise MediaError(Reason.DECODE_ERROR, "was killed from outside, perhaps for want of memory")
+
+
+def _run_once(
+    arguments: Sequence[str], limits: Limits, descriptors: Sequence[int], stdin: IO[bytes] | None
+) -> tuple[Completed, float]:
+    """What the tool gave, and the seconds of processor time it took."""
     process = subprocess.Popen(
         arguments,
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
@@ -145,23 +162,34 @@ def run_tool(
         stderr=subprocess.PIPE,
         pass_fds=tuple(descriptors),
         start_new_session=True,
-        env=_environment() | {guard.VARIABLE: token},
+        env=_environment() | {guard.VARIABLE: _GUARDED.token()},
     )
     deadline = time.monotonic() + limits.wall_s
     try:
         _limit(process.pid, limits)
         stdout, stderr = _collect(process, limits, deadline)
-        process.wait(max(deadline - time.monotonic(), 0.0))
-    except (TimeoutError, subprocess.TimeoutExpired):
+        processor_s = _wait(process, deadline)
+    except TimeoutError:
         raise MediaError(Reason.TIMEOUT, f"took longer than {limits.wall_s:g} s") from None
     finally:
         if process.returncode is None:
             _kill_group(process)
-    if process.returncode == -signal.SIGXCPU:
-        raise MediaError(Reason.TIMEOUT, f"used up its {limits.cpu_s} s of processor time")
-    if process.returncode == -signal.SIGKILL:
-        raise MediaError(Reason.DECODE_ERROR, "was killed from outside, perhaps for want of memory")
-    return Completed(process.returncode, stdout, stderr.decode("utf-8", errors="replace").strip())
+    said = stderr.decode("utf-8", errors="replace").strip()
+    return Completed(process.returncode, stdout, said), processor_s
+
+
+def _wait(process: subprocess.Popen[bytes], deadline: float) -> float:
+    """Waits for a process that has closed its outputs; its seconds of processor time."""
+    pause = 0.0005
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return usage.ru_utime + usage.ru_stime
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
 
 
 class _Guard:

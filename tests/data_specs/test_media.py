@@ -111,6 +111,33 @@ def test_processor_time_is_bounded() -> None:
     assert error.value.reason == Reason.TIMEOUT
 
 
+def test_processor_time_of_ffmpeg_is_bounded_though_it_catches_the_signal() -> None:
+    endless = [str(find_tool("ffmpeg")), "-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=1920x1080"]
+    with pytest.raises(MediaError) as error:
+        run_tool([*endless, "-f", "null", "-"], Limits(wall_s=60.0, cpu_s=1))
+    assert error.value.reason == Reason.TIMEOUT
+    assert "processor time" in error.value.detail
+
+
+KILLED_SO_OFTEN = """
+import os, pathlib, signal, sys
+path, often = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+runs = len(path.read_text()) if path.exists() else 0
+path.write_text("x" * (runs + 1))
+if runs < often:
+    os.kill(os.getpid(), signal.SIGKILL)
+print("fine")
+"""
+
+
+def test_a_tool_that_is_killed_from_outside_is_run_again(tmp_path: Path) -> None:
+    once, always = tmp_path / "once", tmp_path / "always"
+    assert run_tool([sys.executable, "-c", KILLED_SO_OFTEN, str(once), "1"], Limits()).stdout == b"fine\n"
+    with pytest.raises(MediaError, match="killed from outside"):
+        run_tool([sys.executable, "-c", KILLED_SO_OFTEN, str(always), "9"], Limits())
+    assert (once.read_text(), always.read_text()) == ("xx", "xx")
+
+
 def test_output_is_bounded() -> None:
     program = "import sys\nwhile True: sys.stdout.buffer.write(bytes(65536))"
     with pytest.raises(MediaError) as error:
