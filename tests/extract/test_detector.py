@@ -92,7 +92,7 @@ def test_zoo_models_go_through_the_same_door(tmp_path: Path) -> None:
     """A zoo C4 and a zoo FPN model, narrowed, with random weights: built, saved, loaded, run."""
     from detectron2.modeling import build_model
 
-    from extract.detector import build_config
+    from extract.faster_rcnn import build_config
 
     narrow = {
         "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
