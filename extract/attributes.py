@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 _EMBEDDING = 256
 _HIDDEN = 512
-_ATTRIBUTES = 400
+ATTRIBUTES = 400
 
 
 class AttributePredictor(nn.Module):
@@ -20,7 +20,7 @@ class AttributePredictor(nn.Module):
         super().__init__()
         self.obj_embed = nn.Embedding(classes + 1, _EMBEDDING)  # background, the last, has a row too
         self.fc = nn.Sequential(nn.Linear(features + _EMBEDDING, _HIDDEN), nn.ReLU())
-        self.attr_score = nn.Linear(_HIDDEN, _ATTRIBUTES)
+        self.attr_score = nn.Linear(_HIDDEN, ATTRIBUTES)
 
     def forward(self, features_NV: Tensor, labels_N: Tensor) -> Tensor:
         """Probabilities [N, attributes] for features [N, V] and class numbers [N]."""

@@ -23,6 +23,7 @@ from extract.suppression import Overlap, caffe_overlap
 from extract.weights import fit_weights
 
 _POOLED = 14
+_SMALLEST = 3  # of a shorter side nothing is left after the stem
 _MAY_BE_UNUSED = ("num_batches_tracked",)
 _MAY_BE_ABSENT = ("num_batches_tracked", "anchor_generator.cell_anchors")
 
@@ -39,7 +40,8 @@ class BottomUp:
         if settings.bottom_up is None:
             raise InputError(f"detector {settings.name!r}: family bottom-up-caffe needs the key bottom_up")
         self.settings, self.bottom_up = settings, settings.bottom_up
-        self.width, self.classes = 32 * self.bottom_up.width, self.bottom_up.num_classes
+        self.width = 32 * self.bottom_up.width
+        self.classes, self.attributes = self.bottom_up.num_classes, self.bottom_up.num_attributes
         self.network = BottomUpNetwork(self.bottom_up).eval()
         fit_weights(self.network, weights, _MAY_BE_UNUSED, _MAY_BE_ABSENT)
         order = torch.channels_last if settings.channels_last else torch.contiguous_format
@@ -54,6 +56,8 @@ class BottomUp:
     def candidates(self, images: NDArray[np.uint8]) -> list[Candidates]:
         """The proposals of each frame of images uint8 [F, H, W, 3] RGB, with features, scores and attributes."""
         resized, scale = self.prepare(images)
+        if min(resized.shape[-2:]) < _SMALLEST:
+            return [self._nothing()] * len(images)
         maps = self.network.roi_heads.shared(self.network.backbone(resized))
         proposals = self.propose(maps, resized.shape[-2:], scale)
         features_NV = self.features(maps, proposals)
@@ -64,6 +68,11 @@ class BottomUp:
             Candidates(features, classes[:, 1:], boxes[:, None] / scale, *best_attributes(found))
             for features, classes, found, boxes in parts
         ]
+
+    def _nothing(self) -> Candidates:
+        none = torch.zeros(0, device=self.device)
+        features, scores, boxes = none.view(0, 1).expand(0, self.width), none.view(0, 1), none.view(0, 1, 1)
+        return Candidates(features, scores.expand(0, self.classes), boxes.expand(0, 1, 4), none.long(), none)
 
     def prepare(self, images: NDArray[np.uint8]) -> tuple[Tensor, float]:
         """Frames uint8 [F, H, W, 3] RGB as network input [F, 3, h, w], and h over H.

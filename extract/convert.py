@@ -30,6 +30,9 @@ _ALLOWED = {
 }
 
 
+_OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, 2)  # what torch wrote first, before its files were zips
+
+
 class ArrayUnpickler(pickle.Unpickler):
     """Reads pickles of plain containers and NumPy arrays; any other name in the file stops it."""
 
@@ -43,6 +46,9 @@ class ArrayUnpickler(pickle.Unpickler):
 def convert(source: Path, target: Path, sha256: str) -> int:
     """Converts a ``.pkl`` of detectron2's model zoo or a ``.pth`` to safetensors; returns the number of tensors.
 
+    A ``.pth`` may be of any torch, also from before 1.6. Names, shapes and types stay as they are, buffers too; the
+    state may be the whole file or stand under "model" or "state_dict".
+
     Raises:
         InputError: absent, of another SHA-256 than stated, or not weights.
     """
@@ -52,7 +58,7 @@ def convert(source: Path, target: Path, sha256: str) -> int:
     if found != sha256.lower():
         raise InputError(f"{source}: SHA-256 is {found}, not {sha256}; give --sha256 as its publisher states it")
     try:
-        tree = _read_torch(source) if zipfile.is_zipfile(source) else _read_pickle(source)
+        tree = _read_torch(source) if _is_of_torch(source) else _read_pickle(source)
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -72,6 +78,11 @@ def convert(source: Path, target: Path, sha256: str) -> int:
     with atomic.replacing(target) as temporary:
         save_file(kept, temporary)
     return len(kept)
+
+
+def _is_of_torch(source: Path) -> bool:
+    with source.open("rb") as stream:
+        return stream.read(len(_OLD_TORCH)) == _OLD_TORCH or zipfile.is_zipfile(source)
 
 
 def _read_pickle(source: Path) -> Any:

@@ -12,7 +12,7 @@ from data_specs.shards import file_sha256
 from extract.bottom_up import BottomUp
 from extract.candidates import Candidates
 from extract.faster_rcnn import FasterRCNN
-from extract.presets import DetectorSettings, find_weights
+from extract.presets import DetectorSettings, find_weights, read_names
 from extract.selection import ReferenceRule, Selection, select_as_reference, select_regions
 
 _FAMILIES = {"detectron2": FasterRCNN, "bottom-up-d2": FasterRCNN, "bottom-up-caffe": BottomUp}
@@ -35,7 +35,7 @@ class Detector:
         path = find_weights(settings)
         self.weights_sha256 = file_sha256(path)
         self.network = _FAMILIES[settings.family](settings, path, device)
-        self._check_preset(self.network.width, self.network.classes)
+        self._check_preset()
 
     @torch.inference_mode()
     def detect(self, images: NDArray[np.uint8], regions: int) -> Regions:
@@ -56,12 +56,19 @@ class Detector:
                 found for at in range(0, len(images), step) for found in self.network.candidates(images[at : at + step])
             ]
 
-    def _check_preset(self, width: int, classes: int) -> None:
-        name, named = self.settings.name, self.settings.classes
-        if width != self.settings.feature_dim:
-            raise InputError(f"detector {name!r}: its features are {width} wide, feature_dim says otherwise")
-        if named and classes != len(named):
-            raise InputError(f"detector {name!r}: it knows {classes} classes, {len(named)} are named")
+    def _check_preset(self) -> None:
+        settings, network = self.settings, self.network
+        attributes = read_names(settings.attributes_file, settings.weights)
+        if network.width != settings.feature_dim:
+            raise InputError(
+                f"detector {settings.name!r}: its features are {network.width} wide, feature_dim says otherwise"
+            )
+        for what, named, known in (
+            ("classes", settings.classes, network.classes),
+            ("attributes", attributes, network.attributes),
+        ):
+            if named and known != len(named):
+                raise InputError(f"detector {settings.name!r}: it knows {known} {what}, {len(named)} are named")
 
     def _select(self, found: Candidates, regions: int) -> Selection:
         settings, overlap = self.settings, self.network.overlap

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_specs.errors import InputError
-from extract.attributes import AttributePredictor
+from extract.attributes import ATTRIBUTES, AttributePredictor
 from extract.candidates import Candidates
 from extract.presets import DetectorSettings
 from extract.suppression import Overlap, detectron2_overlap
@@ -52,6 +52,7 @@ class FasterRCNN:
         self.model.to(memory_format=self.order)
         self.width = self.model.roi_heads.box_predictor.cls_score.in_features
         self.classes = self.config.MODEL.ROI_HEADS.NUM_CLASSES
+        self.attributes = ATTRIBUTES if settings.family == "bottom-up-d2" else 0
 
     @property
     def overlap(self) -> Overlap:
@@ -72,7 +73,7 @@ class FasterRCNN:
         back = logits.new_tensor([scale_yx[1], scale_yx[0]] * 2, dtype=torch.float64)
         attributes = self._attributes(features, logits, counts)
         return [
-            Candidates(features_NV, scores_NC[:, :-1], corners.reshape(len(corners), -1, 4) / back, *found)
+            Candidates(features_NV, scores_NC[:, :-1], corners.reshape(-1, corners.shape[1] // 4, 4) / back, *found)
             for features_NV, scores_NC, corners, found in zip(  # background is the last class
                 features.split(counts), scores, boxes, attributes, strict=True
             )

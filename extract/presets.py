@@ -56,7 +56,7 @@ class DetectorSettings(Settings):
     config: a file below detectron2's ``model_zoo/configs``. overrides: dotted detectron2 keys set after it.
     weights: a safetensors file beside the YAML, in the working folder's ``weights/`` or in $REGIONVLP_WEIGHTS.
     classes: class names without background, in the order of the model's outputs; or classes_file: a text file of
-    them, one a line, looked for where weights are, and done without where it is not. attributes_file: the same.
+    them beside the weights, one a line; labels stay numbers where it is absent. attributes_file: of attributes.
     boxes: what is exported, the regressed boxes or the proposals that the features are pooled from.
     nms: per-class suppression IoU of the selection. min_score: candidates at or below it are no regions.
     selection: ``survivors``, the most confident after suppression, or ``reference``, bottom-up-attention's own choice
@@ -130,10 +130,8 @@ def read_preset(name: str) -> dict[str, Any]:
             )
         return _with_names(configuration.read_yaml(PRESETS / f"{name}.yaml"))
     tree = configuration.read_yaml(Path(name))
-    for key in ("weights", "classes_file", "attributes_file"):
-        beside = Path(name).absolute().parent / str(tree.get(key) or "")
-        tree |= {key: str(beside)} if beside.is_file() else {}
-    return _with_names(tree)
+    beside = Path(name).absolute().parent / str(tree.get("weights", ""))
+    return _with_names(tree | {"weights": str(beside)} if beside.is_file() else tree)
 
 
 def find_weights(settings: DetectorSettings) -> Path:
@@ -154,13 +152,16 @@ def find_weights(settings: DetectorSettings) -> Path:
     return found
 
 
-def read_names(name: str) -> tuple[str, ...]:
+def read_names(file: str, weights: str) -> tuple[str, ...]:
     """Names of classes or attributes, one a line (of synonyms, after commas, the first); none where there is no file.
+
+    file: looked for beside ``weights``, in every place where those may lie.
 
     Raises:
         InputError: the file is no UTF-8 text.
     """
-    found = next((path for path in _candidates(name) if path.is_file()), None) if name else None
+    candidates = [path.parent / file for path in _candidates(weights)] if file else []
+    found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         return ()
     try:
@@ -171,7 +172,9 @@ def read_names(name: str) -> tuple[str, ...]:
 
 
 def _with_names(tree: dict[str, Any]) -> dict[str, Any]:
-    names = () if tree.get("classes") else read_names(str(tree.get("classes_file") or ""))
+    if tree.get("classes"):
+        return tree
+    names = read_names(str(tree.get("classes_file") or ""), str(tree.get("weights") or ""))
     return tree | {"classes": names} if names else tree
 
 

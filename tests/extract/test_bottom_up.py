@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from data_specs.errors import InputError
 from extract.bottom_up import BottomUp
 from extract.bottom_up_network import BottomUpNetwork
 from extract.detector import Detector
@@ -281,3 +282,55 @@ def test_memory_is_bounded_by_the_regions_at_once(
         found = model.candidates(some_frames(3))
     assert sum(seen) == sum(len(frame.boxes) for frame in found) == 60
     assert max(seen) == 16
+
+
+def test_regions_are_padded_with_their_attributes(small: tuple[State, BottomUp, Stages]) -> None:
+    """More regions wanted than proposals: the real ones are counted, the rest is masked."""
+    regions = Detector(small[1].settings).detect(some_frames(2), 40)
+    assert regions.attribute_labels is not None
+    assert regions.attribute_scores is not None
+    assert (regions.count <= SMALL.proposals).all()
+    for frame, count in enumerate(regions.count):
+        assert not regions.features[frame, count:].any()
+        assert not regions.attribute_scores[frame, count:].any()
+        assert (regions.attribute_labels[frame, count:] == -1).all()
+    none = regions.attribute_labels == -1
+    assert (regions.attribute_scores[none] == 0).all()
+    assert (regions.attribute_scores[~none] > 0).all()
+
+
+def test_the_reference_selection(small: tuple[State, BottomUp, Stages]) -> None:
+    """Of the boxes at least 0.2 confident after suppression, those of the highest plain class score."""
+    _, model, ours = small
+    rule = {"selection": "reference", "min_boxes": 3, "max_boxes": 12, "min_confidence": 0.2}
+    regions = Detector(model.settings.model_copy(update=rule)).detect(some_frames(1), 6)
+    confidence = {row: score for row, _, score, *_ in reference.kept(ours, 20, 0.3)}
+    rows = [row for row in range(len(ours.proposals)) if confidence.get(row, 0) >= 0.2]
+    falling = sorted(range(len(ours.proposals)), key=lambda row: -confidence.get(row, 0))
+    rows = falling[:3] if len(rows) < 3 else falling[:12] if len(rows) > 12 else rows
+    plain = ours.classes[:, 1:]
+    rows = sorted(rows, key=lambda row: -float(plain[row].max()))[:6]
+    assert regions.count[0] == len(rows)
+    assert regions.labels[0, : len(rows)].tolist() == plain[rows].argmax(dim=1).tolist()
+    np.testing.assert_allclose(regions.scores[0, : len(rows)], plain[rows].max(dim=1).values, rtol=1e-5)
+
+
+def test_files_that_do_not_fit_are_refused(small: tuple[State, BottomUp, Stages], tmp_path: Path) -> None:
+    """Missing, unexpected and misshapen tensors in one line; counters of batches and the anchors may be absent."""
+    state = dict(small[0])
+    del state["proposal_generator.anchor_generator.cell_anchors.0"]
+    state["backbone.stem.conv1.norm.num_batches_tracked"] = torch.tensor(1)
+    save_file(state, tmp_path / "old.safetensors")
+    model = BottomUp(settings_of(SMALL, tmp_path), tmp_path / "old.safetensors", "cpu")
+    np.testing.assert_array_equal(model.network.proposal_generator.anchors, reference.classical_anchors())
+    del state["roi_heads.res5.2.conv3.norm.running_var"]
+    state["proposal_generator.rpn_head.conv.bias"], state["what.else"] = torch.zeros(256), torch.zeros(1)
+    save_file(state, tmp_path / "wrong.safetensors")
+    with pytest.raises(InputError, match=r"running_var; 1 unexpected: what\.else; 1 of another shape: .*conv\.bias"):
+        BottomUp(settings_of(SMALL, tmp_path), tmp_path / "wrong.safetensors", "cpu")
+
+
+@pytest.mark.parametrize("size", [(2, 300), (300, 2), (1, 1)])
+def test_extreme_shapes(small: tuple[State, BottomUp, Stages], size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, *size, 3), dtype=np.uint8)
+    assert Detector(small[1].settings).detect(image, 5).features.shape == (1, 5, 256)
