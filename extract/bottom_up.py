@@ -85,7 +85,7 @@ class BottomUp:
         if round(scale * max(height, width)) > self.bottom_up.longer_side:
             scale = self.bottom_up.longer_side / max(height, width)
         size = [max(round(height * scale), 1), max(round(width * scale), 1)]
-        frames = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2).flip(1).float()
+        frames = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2).flip(1).float()
         mean = frames.new_tensor(self.bottom_up.pixel_mean)[:, None, None]
         resized = torch.ops.aten.upsample_bilinear2d((frames - mean).contiguous(), size, False, scale, scale)
         return resized.contiguous(memory_format=self.order), scale

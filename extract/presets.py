@@ -87,7 +87,7 @@ class DetectorSettings(Settings):
     max_boxes: int = Field(default=100, ge=1)
     min_confidence: float = Field(default=0.2, ge=0, le=1)
     batch: int = Field(default=8, ge=1)
-    rois_per_pass: int = Field(default=1024, ge=1)
+    rois_per_pass: int = Field(default=128, ge=1)
     amp: Literal["none", "fp16", "bf16"] = "none"
     channels_last: bool = False
 

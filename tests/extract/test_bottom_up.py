@@ -235,10 +235,11 @@ def test_the_image_is_what_opencv_makes() -> None:
         assert image[0, 0, 5, x].item() == pytest.approx((x + 0.5) / 0.64 - 0.5 - MEAN[0], abs=1e-4)
 
 
-def test_a_frame_in_a_batch_is_the_frame_alone(small: tuple[State, BottomUp, Stages]) -> None:
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_frame_in_a_batch_is_the_frame_alone(small: tuple[State, BottomUp, Stages], channels_last: bool) -> None:
     """Everything the network finds, before it is rounded to half precision: equal to 1e-5."""
     frames = some_frames(3)
-    detector = Detector(small[1].settings)
+    detector = Detector(small[1].settings.model_copy(update={"channels_last": channels_last}))
     for together, frame in zip(detector.candidates(frames), frames, strict=True):
         (alone,) = detector.candidates(frame[None])
         for field in fields(alone):

@@ -231,7 +231,13 @@ def test_regressed_boxes_or_proposals(d2: tuple[DetectorSettings, dict[str, torc
     assert shapes == {"proposals": (20, 1, 4), "regressed": (20, 30, 4)}
 
 
-def test_half_precision_needs_a_gpu() -> None:
+def test_half_precision_on_a_cpu(detector: Detector, ten_videos: Path, ten_manifest: Manifest) -> None:
+    """bf16 finds the same confident objects; fp16 needs a GPU."""
+    images = sample_frames(ten_videos, next(iter(ten_manifest)), 2, Limits()).images
+    half = Detector(load_preset("shapes").model_copy(update={"amp": "bf16"})).detect(images, 3)
+    whole = detector.detect(images, 3)
+    assert set(half.labels[0].tolist()) == set(whole.labels[0].tolist())
+    assert 0 < np.abs(half.scores - whole.scores).max() < 0.2
     with pytest.raises(InputError, match="fp16 needs a GPU"):
         Detector(load_preset("shapes").model_copy(update={"amp": "fp16"}))
 
