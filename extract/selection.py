@@ -42,8 +42,8 @@ def select_regions(scores: Tensor, boxes: Tensor, regions: int, overlap: Overlap
     """Keeps the ``regions`` most confident candidates; exact, ties included.
 
     scores: [N, C] class probabilities. boxes: [N, C, 4] pixel corners, a box for each class (or [N, 1, 4] for all).
-    overlap: when a box is suppressed by a higher-scoring one of the same class. min_score: a (box, class) pair at or
-    below it does not count.
+    overlap: when a box is suppressed by a higher-scoring one of the same class. min_score: at least 0; a (box, class)
+    pair at or below it does not count.
     Pairs of equal score are taken in order of row, then class.
 
     Whether a pair survives depends on higher-scoring pairs of its class alone. So only pairs above a level are looked
@@ -106,15 +106,27 @@ def _confidences(
     within = (table >= level) & (table > min_score)
     classes_G = np.flatnonzero(within.any(axis=0))
     rows, group = np.nonzero(within[:, classes_G])
-    falling = np.argsort(-table[rows, classes_G[group]], kind="stable")
-    order = falling[_stable_order(group[falling])]
+    order = _class_by_class(group, table[rows, classes_G[group]], rows)
     rows, group = rows[order], group[order]
     survives = _survivors(rows, group, classes_G, corners, overlap)
-    confidence_N, label_N = np.full(len(table), -np.inf, table.dtype), np.zeros(len(table), np.int64)
-    rows, labels = rows[survives], classes_G[group[survives]]
-    best = np.lexsort((-labels, table[rows, labels]))  # written in rising order: the last one, the best, stays
-    confidence_N[rows[best]], label_N[rows[best]] = table[rows, labels][best], labels[best]
-    return confidence_N, label_N
+    confidence_NG = np.full((len(table), max(len(classes_G), 1)), -np.inf, table.dtype)
+    rows, group = rows[survives], group[survives]
+    confidence_NG[rows, group] = table[rows, classes_G[group]]
+    best_N = confidence_NG.argmax(axis=1)  # of equal ones the first class
+    label_N = classes_G[best_N] if len(classes_G) else best_N
+    return confidence_NG[np.arange(len(table)), best_N], label_N
+
+
+def _class_by_class(group: NDArray, values: NDArray, rows: NDArray) -> NDArray[np.int64]:
+    """Order of pairs by class, then falling score, then row; they come in order of row.
+
+    Single precision goes into one whole number a pair, whose sorting takes a tenth of the time.
+    """
+    if values.dtype != np.float32 or max(group.max(initial=0), rows.max(initial=0)) >= 1 << 16:
+        falling = np.argsort(-values, kind="stable")
+        return falling[np.argsort(group[falling], kind="stable")]
+    falling_bits = np.int64(0x7FFFFFFF) - values.view(np.int32)  # numbers >= 0 are ordered as their bits are
+    return np.argsort((group.astype(np.int64) << 47) | (falling_bits << 16) | rows)
 
 
 def _survivors(rows: NDArray, group: NDArray, classes_G: NDArray, corners: NDArray, overlap: Overlap) -> NDArray:
@@ -123,8 +135,9 @@ def _survivors(rows: NDArray, group: NDArray, classes_G: NDArray, corners: NDArr
     Classes are independent, so the first pair of every class is decided in one step, then the second, and so on.
     What is suppressed is kept as bits, eight boxes a byte.
     """
-    place = np.arange(len(rows)) - np.searchsorted(group, group)
-    by_place = _stable_order(place)
+    counts = np.bincount(group, minlength=len(classes_G))
+    place = np.arange(len(rows)) - (np.cumsum(counts) - counts)[group]  # among the pairs of its class
+    by_place = np.argsort(place.astype(np.min_scalar_type(len(corners))), kind="stable")  # 16 bits: by radix
     steps = np.split(by_place, np.cumsum(np.bincount(place))[:-1]) if len(rows) else []
     shared = None
     if corners.shape[1] == 1:
@@ -143,8 +156,3 @@ def _survivors(rows: NDArray, group: NDArray, classes_G: NDArray, corners: NDArr
             others = corners[:, label].swapaxes(0, 1)
             dead_GB[at] |= np.packbits(overlap.suppressed(corners[row, label][:, None], others), axis=1)
     return survives
-
-
-def _stable_order(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``argsort`` of numbers >= 0 in their smallest type: NumPy sorts 16 bits by radix, ten times faster."""
-    return np.argsort(numbers.astype(np.min_scalar_type(numbers.max(initial=0))), kind="stable")
