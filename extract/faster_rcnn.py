@@ -62,7 +62,7 @@ class FasterRCNN:
     def candidates(self, images: NDArray[np.uint8]) -> list[Candidates]:
         """The proposals of each frame of images uint8 [F, H, W, 3] RGB, with features, scores and boxes."""
         batch, scale_yx = self._prepare(images)
-        maps = self.model.backbone(batch.tensor.contiguous(memory_format=self.order))
+        maps = self.model.backbone(batch.tensor)
         proposals, _ = self.model.proposal_generator(batch, maps, None)
         features = pooled_features(self.model, maps, [p.proposal_boxes for p in proposals], self.settings.rois_per_pass)
         predictor = self.model.roi_heads.box_predictor
@@ -99,9 +99,12 @@ class FasterRCNN:
         transform = ResizeTransform(height, width, *(max(side, 1) for side in target))
         order = slice(None, None, -1) if self.config.INPUT.FORMAT == "BGR" else slice(None)
         resized = np.stack([transform.apply_image(image[:, :, order]) for image in images])
-        tensor = torch.from_numpy(resized).permute(0, 3, 1, 2).to(self.model.device, torch.float32)
-        normalised = (tensor - self.model.pixel_mean) / self.model.pixel_std
-        batch = ImageList.from_tensors(list(normalised), self.model.backbone.size_divisibility)
+        tensor = torch.from_numpy(resized).to(self.model.device).permute(0, 3, 1, 2).float()
+        tensor.sub_(self.model.pixel_mean).div_(self.model.pixel_std)
+        multiple = max(self.model.backbone.size_divisibility, 1)
+        beyond = [0, -resized.shape[2] % multiple, 0, -resized.shape[1] % multiple]  # right and below
+        padded = nn.functional.pad(tensor, beyond) if any(beyond) else tensor
+        batch = ImageList(padded.contiguous(memory_format=self.order), [resized.shape[1:3]] * len(resized))
         return batch, (resized.shape[1] / height, resized.shape[2] / width)
 
 
