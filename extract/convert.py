@@ -17,9 +17,16 @@ from data_specs.errors import InputError
 from data_specs.shards import file_sha256
 from extract.array_pickle import read_array_pickle
 
+_OLD_TORCH = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of what torch wrote first, before its files were zips
+)
+
 
 def convert(source: Path, target: Path, sha256: str) -> int:
     """Converts a ``.pkl`` of detectron2's model zoo or a ``.pth`` to safetensors; returns the number of tensors.
+
+    A ``.pth`` may be of any torch, also from before 1.6. Names, shapes and types stay as they are, buffers too; the
+    state may be the whole file or stand under "model" or "state_dict".
 
     Raises:
         InputError: absent, of another SHA-256 than stated, or not weights.
@@ -30,7 +37,7 @@ def convert(source: Path, target: Path, sha256: str) -> int:
     if found != sha256.lower():
         raise InputError(f"{source}: SHA-256 is {found}, not {sha256}; give --sha256 as its publisher states it")
     try:
-        tree = _read_torch(source) if zipfile.is_zipfile(source) else _read_pickle(source)
+        tree = _read_torch(source) if _is_of_torch(source) else _read_pickle(source)
     except (
         UnpicklingError,
         EOFError,
@@ -50,6 +57,11 @@ def convert(source: Path, target: Path, sha256: str) -> int:
     with atomic.replacing(target) as temporary:
         save_file(kept, temporary)
     return len(kept)
+
+
+def _is_of_torch(source: Path) -> bool:
+    with source.open("rb") as stream:
+        return stream.read(len(_OLD_TORCH)) == _OLD_TORCH or zipfile.is_zipfile(source)
 
 
 def _read_pickle(source: Path) -> Any:

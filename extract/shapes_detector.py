@@ -32,8 +32,10 @@ from data_specs import atomic
 from data_specs.regions import corners_from_boxes
 from data_specs.shapes.render import FrameTruth, render_frame
 from data_specs.shapes.scene import CLASS_NAMES, DURATION_S, make_scene
-from extract.detector import Detector, build_config, load_weights
+from extract.detector import Detector
+from extract.faster_rcnn import build_config
 from extract.presets import PRESETS, DetectorSettings, load_preset
+from extract.weights import load_weights
 
 _HIDDEN = 0.5  # an object less visible than this is not counted as missed
 _IOU = 0.5
