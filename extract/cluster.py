@@ -27,8 +27,8 @@ from data_specs.samples import SampleError
 from data_specs.shards import CommitRecord, Provenance, ShardError
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
+from extract.safety.termination import termination_as_interrupt
 from extract.settings import ExtractionSettings
-from extract.termination import termination_as_interrupt
 from extract.worker import Worker
 
 _OBJECT_STORE_BYTES = 256 << 20  # only plans and records travel, never frames

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from data_specs.errors import InputError
 from data_specs.regions import Regions
 from data_specs.shards import file_sha256
-from extract.bottom_up import BottomUp
-from extract.candidates import Candidates
-from extract.faster_rcnn import FasterRCNN
+from extract.networks.bottom_up import BottomUp
+from extract.networks.candidates import Candidates
+from extract.networks.faster_rcnn import FasterRCNN
 from extract.presets import DetectorSettings, find_weights, read_names
 from extract.selection import ReferenceRule, Selection, select_as_reference, select_regions
 

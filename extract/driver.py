@@ -21,14 +21,14 @@ from data_specs.shards import (
     provenance_difference,
     record_paths,
 )
-from extract import attempts
-from extract.disk import full_disk_said
-from extract.folder_lock import alone_in
 from extract.frames import check_tools
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
+from extract.safety import attempts
+from extract.safety.disk import full_disk_said
+from extract.safety.folder_lock import alone_in
+from extract.safety.termination import termination_as_interrupt
 from extract.settings import ExtractionSettings
-from extract.termination import termination_as_interrupt
 from extract.worker import Worker
 
 CONFIG_NAME = "config.yaml"

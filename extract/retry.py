@@ -17,8 +17,8 @@ from data_specs.series import in_series_order
 from data_specs.shard_index import read_index
 from data_specs.shards import Provenance, committed, iterate_keys, provenance_difference, read_record, record_paths
 from extract.driver import CONFIG_NAME, run_extraction
-from extract.folder_lock import alone_in
 from extract.retry_round import RetryPlan, RetryRound, latest_round, read_round, write_round
+from extract.safety.folder_lock import alone_in
 from extract.settings import ExtractionSettings, provenance
 
 ALL = "all"

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from extract.suppression import Overlap
+from extract.networks.suppression import Overlap
 
 _FIRST_LOOK = 2  # times the regions wanted: the level is where so many boxes have their best class, then as below
 _SECOND_LOOK = 8

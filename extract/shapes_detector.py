@@ -33,9 +33,9 @@ from data_specs.regions import corners_from_boxes
 from data_specs.shapes.render import FrameTruth, render_frame
 from data_specs.shapes.scene import CLASS_NAMES, DURATION_S, make_scene
 from extract.detector import Detector
-from extract.faster_rcnn import build_config
+from extract.networks.faster_rcnn import build_config
+from extract.networks.weights import load_weights
 from extract.presets import PRESETS, DetectorSettings, load_preset
-from extract.weights import load_weights
 
 _HIDDEN = 0.5  # an object less visible than this is not counted as missed
 _IOU = 0.5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import torch
 
@@ -12,12 +14,12 @@ from data_specs.manifest import Item
 from data_specs.samples import Sample
 from data_specs.shards import CommitRecord, Provenance, write_shard
 from extract.ahead import ahead
-from extract.attempts import begun
 from extract.detector import Detector
-from extract.disk import full_disk_said
 from extract.frames import Frames, sample_frames
-from extract.isolation import each_alone
 from extract.plan import ShardPlan
+from extract.safety.attempts import begun
+from extract.safety.disk import full_disk_said
+from extract.safety.isolation import each_alone
 from extract.settings import ExtractionSettings
 
 Report = Callable[[int], None]
@@ -58,13 +60,17 @@ class Worker:
             InputError: the detector cannot be loaded or run.
         """
         with full_disk_said(self.settings.out), begun(self.settings.out, plan.name) as died:
-            results = each_alone(plan.items, self.settings, alive) if died else self._together(plan.items)
+            results = self._alone(plan.items, alive) if died else self._together(plan.items)
             told = _told(results, report)
             return write_shard(self.settings.out, plan.name, told, plan.hash, provenance)
 
     def result(self, item: Item) -> Sample | Failure:
         """One item by itself."""
         return self._sample(item, self._decode(item))
+
+    def _alone(self, items: Iterable[Item], alive: Callable[[], None]) -> Iterator[tuple[Item, Sample | Failure]]:
+        """Each item with its result, done in a child process."""
+        return each_alone(items, partial(_work_of, self.settings.model_dump()), self.settings.item_s, alive)
 
     def _together(self, items: Iterable[Item]) -> Iterator[tuple[Item, Sample | Failure]]:
         """Each item with its result; the next ones are decoded while the detector is busy."""
@@ -103,6 +109,12 @@ class Worker:
             frame_size=(height, width),
             regions=regions,
         )
+
+
+def _work_of(settings: dict[str, Any]) -> Callable[[Item], Sample | Failure]:
+    worker = Worker(ExtractionSettings.model_validate(settings))
+    worker.load()
+    return worker.result
 
 
 def _told(results: Iterable[tuple[Item, Sample | Failure]], report: Report) -> Iterator[Sample | Failure]:

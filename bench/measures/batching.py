@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import DURATION_S, make_scene
-from extract.bottom_up_network import BottomUpNetwork
-from extract.candidates import Candidates
 from extract.detector import Detector
+from extract.networks.bottom_up_network import BottomUpNetwork
+from extract.networks.candidates import Candidates
 from extract.presets import load_preset
 
 _REGIONS = 30

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from extract.networks.suppression import detectron2_overlap
 from extract.selection import select_regions
-from extract.suppression import detectron2_overlap
 
 _BOXES, _CLASSES, _OBJECTS, _REGIONS, _IOU = 300, 1600, 12, 30, 0.3
 

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from data_specs.manifest import read_manifest
 from data_specs.samples import SampleError
 from data_specs.shards import ShardError
-from extract.npz_import import Imported, NpzImport, import_features
+from extract.npz.importing import Imported, NpzImport, import_features
 from extract.plan import Plan
 from extract.processes import WorkerDiedError
 
@@ -19,7 +19,7 @@ from extract.processes import WorkerDiedError
 def import_with_progress(
     chosen: NpzImport, manifest_path: Path, split: str | None, videos_per_shard: int, workers: int
 ) -> Imported:
-    """Imports; see ``extract.npz_import.import_features``.
+    """Imports; see ``extract.npz.importing.import_features``.
 
     Raises:
         InputError: wrong input, said in one line.

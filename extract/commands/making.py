@@ -164,8 +164,8 @@ def import_npz(
     goes on. Exit codes: 0 all items gave a sample; 1 some did not (`coverage` lists them); 2 wrong options or input.
     """
     from extract.commands.importing import import_with_progress
-    from extract.npz_import import NpzImport
-    from extract.npz_layout import RELEASE_TEMPLATES
+    from extract.npz.importing import NpzImport
+    from extract.npz.layout import RELEASE_TEMPLATES
 
     options["templates"] = options["templates"] or RELEASE_TEMPLATES
     chosen = NpzImport(folder=folder, out=out, **options)

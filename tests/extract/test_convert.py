@@ -15,7 +15,7 @@ from data_specs.errors import InputError
 from extract.convert import convert
 from extract.detector import Detector
 from tests.extract import bottom_up_reference as reference
-from tests.extract.bottom_up_made import SMALL, settings_of, some_frames
+from tests.extract.networks.bottom_up_made import SMALL, settings_of, some_frames
 
 WEIGHTS = {"backbone.conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.zeros(2, np.float32)}
 

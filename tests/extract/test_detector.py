@@ -13,8 +13,8 @@ from data_specs.errors import InputError
 from data_specs.manifest import Manifest
 from data_specs.media import Limits
 from extract.detector import Detector
-from extract.faster_rcnn import build_config, build_network
 from extract.frames import sample_frames
+from extract.networks.faster_rcnn import build_config, build_network
 from extract.presets import PRESETS, DetectorSettings, find_weights, load_preset, preset_names
 from extract.sampling import Sampling
 from extract.shapes_detector import measure_recall

@@ -16,7 +16,7 @@ from data_specs.regions import BOX_DIM, Regions
 from data_specs.samples import Sample
 from extract.__main__ import main
 from extract.cost import Measured, predict, stored_bytes
-from extract.npz_layout import RELEASE_TEMPLATES
+from extract.npz.layout import RELEASE_TEMPLATES
 from extract.settings import MediaLimits
 
 ROOT = Path(__file__).parents[2]

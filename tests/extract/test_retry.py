@@ -19,9 +19,9 @@ from data_specs.shards import iterate_keys, iterate_shard, read_record, record_p
 from evaluate.stored import read_stored
 from extract.__main__ import main
 from extract.coverage import measure_coverage
-from extract.folder_lock import alone_in
 from extract.retry import WORTH_IT, parse_reasons
 from extract.retry_round import RetryPlan, read_round
+from extract.safety.folder_lock import alone_in
 from extract.verify import verify
 from tests.extract import made
 from tests.extract.runs import HOSTILE, bytes_of, extract, settings_for

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from extract.networks.suppression import Overlap, caffe_overlap, detectron2_overlap, suppress
 from extract.selection import ReferenceRule, select_as_reference, select_regions
-from extract.suppression import Overlap, caffe_overlap, detectron2_overlap, suppress
 
 CONVENTIONS = {"detectron2": (detectron2_overlap, 0, False), "caffe": (caffe_overlap, 1, True)}
 

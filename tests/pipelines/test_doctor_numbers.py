@@ -51,7 +51,7 @@ def random_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     from detectron2.modeling import build_model
     from safetensors.torch import save_file
 
-    from extract.faster_rcnn import build_config
+    from extract.networks.faster_rcnn import build_config
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"

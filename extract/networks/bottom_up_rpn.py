@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from extract.networks.suppression import caffe_overlap, suppress
 from extract.presets import BottomUpSettings
-from extract.suppression import caffe_overlap, suppress
 
 STRIDE = 16
 _BASE = 16

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.extract.test_bottom_up import WHERE
 from torch import Tensor
 
-from extract.bottom_up_rpn import classical_anchors, clip, decode, large_enough, objectness, propose
+from extract.networks.bottom_up_rpn import classical_anchors, clip, decode, large_enough, objectness, propose
 from extract.presets import BottomUpSettings
 from tests.extract import bottom_up_reference as reference
-from tests.extract.bottom_up_reference import Network, Quirks
-from tests.extract.test_bottom_up import WHERE
+from tests.extract.networks.bottom_up_reference import Network, Quirks
 
 NETWORK = Network(candidates=40, proposals=38, min_side=25.0)
 SETTINGS = BottomUpSettings(candidates=40, proposals=38, min_side=25.0)

@@ -22,9 +22,9 @@ from data_specs.shard_index import read_index
 from data_specs.shards import iterate_shard, records
 from extract.__main__ import main
 from extract.coverage import measure_coverage
-from extract.folder_lock import alone_in
-from extract.npz_frame import read_npz_frame
-from extract.npz_layout import NpzLayout
+from extract.npz.frame import read_npz_frame
+from extract.npz.layout import NpzLayout
+from extract.safety.folder_lock import alone_in
 from extract.verify import verify
 from tests.extract.runs import bytes_of
 from train.config import DataConfig

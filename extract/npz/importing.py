@@ -30,11 +30,11 @@ from data_specs.shards import (
     provenance_difference,
     write_shard,
 )
-from extract.folder_lock import alone_in
-from extract.npz_frame import NpzFrame, read_npz_frame
-from extract.npz_layout import NpzLayout
+from extract.npz.frame import NpzFrame, read_npz_frame
+from extract.npz.layout import NpzLayout
 from extract.plan import Plan, ShardPlan
 from extract.processes import spread
+from extract.safety.folder_lock import alone_in
 from extract.sampling import IMPORTED
 
 _LARGEST = float(np.finfo(np.float16).max)

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data_specs.errors import InputError
-from extract.attributes import ATTRIBUTES, AttributePredictor
-from extract.candidates import Candidates
+from extract.networks.attributes import ATTRIBUTES, AttributePredictor
+from extract.networks.candidates import Candidates
+from extract.networks.suppression import Overlap, detectron2_overlap
+from extract.networks.weights import fit_weights
 from extract.presets import DetectorSettings
-from extract.suppression import Overlap, detectron2_overlap
-from extract.weights import fit_weights
 
 # detectron2 0.6 calls torch.meshgrid in a way that is still right and that newer torch warns of at every start.
 warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release", category=UserWarning)

@@ -15,12 +15,12 @@ from torch import Tensor
 from torchvision.ops import roi_pool
 
 from data_specs.errors import InputError
-from extract.bottom_up_network import BottomUpNetwork
-from extract.bottom_up_rpn import STRIDE, propose
-from extract.candidates import Candidates
+from extract.networks.bottom_up_network import BottomUpNetwork
+from extract.networks.bottom_up_rpn import STRIDE, propose
+from extract.networks.candidates import Candidates
+from extract.networks.suppression import Overlap, caffe_overlap
+from extract.networks.weights import fit_weights
 from extract.presets import DetectorSettings
-from extract.suppression import Overlap, caffe_overlap
-from extract.weights import fit_weights
 
 _POOLED = 14
 _SMALLEST = 3  # of a shorter side nothing is left after the stem

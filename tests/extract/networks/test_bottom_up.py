@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from extract.bottom_up import BottomUp
-from extract.bottom_up_network import BottomUpNetwork
 from extract.detector import Detector
+from extract.networks.bottom_up import BottomUp
+from extract.networks.bottom_up_network import BottomUpNetwork
 from extract.presets import BottomUpSettings, load_preset
 from tests.extract import bottom_up_reference as reference
-from tests.extract.bottom_up_made import (
+from tests.extract.networks.bottom_up_made import (
     MEAN,
     PUBLISHED,
     SMALL,
@@ -26,7 +26,7 @@ from tests.extract.bottom_up_made import (
     some_frames,
     stages_of,
 )
-from tests.extract.bottom_up_reference import Network, Quirks, Stages, State
+from tests.extract.networks.bottom_up_reference import Network, Quirks, Stages, State
 
 
 @pytest.fixture(scope="module", params=["r50", "r152"])

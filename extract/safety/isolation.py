@@ -20,21 +20,23 @@ from data_specs.failures import Failure, Reason
 from data_specs.manifest import Item
 from data_specs.samples import Sample
 from data_specs.shards import ShardError
-from extract.settings import ExtractionSettings
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
+
+Work = Callable[[Item], Sample | Failure]
 
 _TRIES = 2
 _START_S, _BEAT_S = 600.0, 1.0
 
 
 def each_alone(
-    items: Iterable[Item], settings: ExtractionSettings, alive: Callable[[], None]
+    items: Iterable[Item], prepare: Callable[[], Work], patience_s: float, alive: Callable[[], None]
 ) -> Iterator[tuple[Item, Sample | Failure]]:
     """Each item with its result; one on which two children die, or give no answer in time, is ``killed_worker``.
 
-    alive: called while a child starts, which may take longer than an item.
+    prepare: called once in each child, for what does the items there; what either raises is raised here.
+    patience_s: seconds an item may take. alive: called while a child starts, which may take longer than an item.
 
     Raises:
         ShardError: a child cannot start at all.
@@ -44,9 +46,9 @@ def each_alone(
         for item in items:
             ended = ""
             for _ in range(_TRIES):
-                child = child or _Child(settings, alive)
+                child = child or _Child(prepare, patience_s, alive)
                 found = child.work(item)
-                if isinstance(found, Sample | Failure):
+                if not isinstance(found, str):
                     yield item, found
                     break
                 child, ended = None, found
@@ -59,14 +61,14 @@ def each_alone(
 
 
 class _Child:
-    """A process with a worker of its own."""
+    """A process that does items."""
 
-    def __init__(self, settings: ExtractionSettings, alive: Callable[[], None]) -> None:
+    def __init__(self, prepare: Callable[[], Work], patience_s: float, alive: Callable[[], None]) -> None:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads or CUDA may hang
         self._pipe, theirs = context.Pipe()
-        self._patience = settings.item_s
+        self._patience_s = patience_s
         self._process: SpawnProcess = context.Process(
-            target=_serve, args=(theirs, settings.model_dump()), daemon=True, name="isolated items"
+            target=_serve, args=(theirs, prepare), daemon=True, name="isolated items"
         )
         self._process.start()
         theirs.close()
@@ -74,7 +76,7 @@ class _Child:
         while not wait([self._pipe, self._process.sentinel], _BEAT_S) and time.monotonic() < deadline:
             alive()
         ready = self._answer(0.0)
-        if ready is not True:
+        if isinstance(ready, str):
             self.stop()
             raise ShardError(f"a child process for items cannot start: {ready}")
 
@@ -82,7 +84,7 @@ class _Child:
         """The item's result, or how the child ended over it (it is gone then). What the child raises is raised."""
         with suppress(BrokenPipeError):  # it died between two items: the answer below says so
             self._pipe.send(item)
-        answer = self._answer(self._patience)
+        answer = self._answer(self._patience_s)
         if isinstance(answer, str):
             self.stop()
         return answer
@@ -93,34 +95,32 @@ class _Child:
         self._process.join()
         self._pipe.close()
 
-    def _answer(self, patience: float) -> object:
-        if not wait([self._pipe, self._process.sentinel], patience):
-            return f"no answer within {patience:g} s"
+    def _answer(self, patience_s: float) -> Sample | Failure | str | None:
+        """What it sent (None: it is ready), or in words how it ended."""
+        if not wait([self._pipe, self._process.sentinel], patience_s):
+            return f"no answer within {patience_s:g} s"
         try:
-            answer = self._pipe.recv() if self._pipe.poll() else None
+            if self._pipe.poll():
+                answer = self._pipe.recv()
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
         except (EOFError, ConnectionResetError):
-            answer = None
-        if isinstance(answer, Exception):
-            raise answer
-        if answer is not None:
-            return answer
+            pass  # it ended before it had said anything, or in the middle of it
         self._process.join()  # its end of the pipe is closed, so it has ended or is about to
         code = self._process.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def _serve(pipe: Connection, settings: dict) -> None:
+def _serve(pipe: Connection, prepare: Callable[[], Work]) -> None:
     """The child: says that it is ready, then answers each item with its result until the parent goes."""
-    from extract.worker import Worker
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which got it too, ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        worker = Worker(ExtractionSettings.model_validate(settings))
-        worker.load()
-        pipe.send(True)
+        work = prepare()
+        pipe.send(None)
         while True:
-            pipe.send(worker.result(pipe.recv()))
+            pipe.send(work(pipe.recv()))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:

@@ -1,7 +1,7 @@
 """Which shards were begun and not finished: a mark beside the shard for as long as somebody works on it.
 
 A mark that is still there when a shard is begun says that its last worker died in the middle of it. Nobody knows at
-which item, so the shard is then done with care (see ``extract.isolation``).
+which item, so the shard is then done with care (see ``extract.safety.isolation``).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from extract.bottom_up_rpn import classical_anchors
+from extract.networks.bottom_up_rpn import classical_anchors
 from extract.presets import BottomUpSettings
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -188,7 +188,7 @@ class RoiHeads(nn.Module):
 
 
 class BottomUpNetwork(nn.Module):
-    """All layers of a checkpoint; ``extract.bottom_up.BottomUp`` takes frames through them, stage by stage."""
+    """All layers of a checkpoint; ``extract.networks.bottom_up.BottomUp`` takes frames through them, stage by stage."""
 
     def __init__(self, settings: BottomUpSettings) -> None:
         super().__init__()

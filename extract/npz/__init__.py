@@ -1,0 +1,1 @@
+"""Region features that others extracted, one npz a frame, as region shards."""
