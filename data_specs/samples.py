@@ -29,6 +29,10 @@ _METADATA_FIELDS = ("id", "captions", "questions", "split", "media", "timestamps
 _FIELDS = tuple(Regions.__dataclass_fields__)
 
 
+class ShardError(ValueError):
+    """A shard or a folder of shards breaks the contract; the message names the file."""
+
+
 class SampleError(ValueError):
     """A sample breaks the contract. Names shard (when known), key and field."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from data_specs import atomic
 from data_specs.configuration import Settings
 from data_specs.errors import InputError
 from data_specs.failures import Failure
-from data_specs.keys import decode_key
 from data_specs.location import Location
 from data_specs.samples import (
     MAX_MEMBER_BYTES,
@@ -25,9 +24,11 @@ from data_specs.samples import (
     REGIONS_SUFFIX,
     Sample,
     SampleError,
+    ShardError,
     decode_sample,
     encode_sample,
 )
+from data_specs.tar_members import iterate_ids, iterate_members
 
 if TYPE_CHECKING:
     from webdataset import TarWriter
@@ -37,10 +38,6 @@ INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
 _RECORD_NAME = re.compile(r"[a-z]+(-r\d+)?-\d{5,}\.json")  # -r1: made by the first retry of what had failed
 _HASH_CHUNK = 1 << 20
-
-
-class ShardError(ValueError):
-    """A shard or a folder of shards breaks the contract; the message names the file."""
 
 
 class Provenance(Settings):
@@ -207,7 +204,9 @@ def read_samples(stream: IO[bytes], shard: str) -> Iterator[Sample]:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
-                _check_member(shard, member)
+                if not member.isreg() or member.issparse():
+                    raise ShardError(f"{shard}: member {member.name!r} is not a plain file")
+                _check_size(shard, member.name, member.size)
                 data = tar.extractfile(member).read()  # type: ignore[union-attr]
                 if suffix == REGIONS_SUFFIX and pending is None:
                     pending = (key, data)
@@ -223,21 +222,16 @@ def read_samples(stream: IO[bytes], shard: str) -> Iterator[Sample]:
 
 
 def iterate_keys(path: Location) -> Iterator[str]:
-    """The ids of a tar's samples, read from its member names alone.
+    """The ids of a tar's samples, read from its headers alone.
 
     Raises:
         ShardError: the tar is cut or absent, or a member's name is not a sample's.
     """
     try:
-        with _open_tar(path) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                if suffix == METADATA_SUFFIX:
-                    yield decode_key(key)
+        with path.open("rb") as stream:
+            yield from iterate_ids(stream, str(path), path.stat().st_size)
     except FileNotFoundError:
         raise ShardError(f"{path}: no such shard") from None
-    except (tarfile.TarError, ValueError) as error:
-        raise ShardError(f"{path}: not a whole shard: {error}") from None
 
 
 def check_members(path: Location) -> None:
@@ -247,13 +241,14 @@ def check_members(path: Location) -> None:
         ShardError: the tar is cut or absent, or a member is no plain file of a sample's size.
     """
     try:
-        with _open_tar(path) as tar:
-            for member in tar:
-                _check_member(path.name, member)
+        with path.open("rb") as stream:
+            for member in iterate_members(stream, path.name):
+                _check_size(path.name, member.name, member.size)
+                stream.seek(member.padded, os.SEEK_CUR)
+            if stream.tell() > path.stat().st_size:
+                raise ShardError(f"{path}: not a whole tar: it ends inside its last member")
     except FileNotFoundError:
         raise ShardError(f"{path}: no such shard") from None
-    except tarfile.TarError as error:
-        raise ShardError(f"{path}: not a whole tar: {error}") from None
 
 
 def file_sha256(path: Location) -> str:
@@ -265,16 +260,10 @@ def file_sha256(path: Location) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _open_tar(path: Location) -> Iterator[tarfile.TarFile]:
-    with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-        yield tar
-
-
-def _check_member(shard: str, member: tarfile.TarInfo) -> None:
-    most = MAX_METADATA_BYTES if member.name.endswith(f".{METADATA_SUFFIX}") else MAX_MEMBER_BYTES
-    if not member.isreg() or member.issparse() or member.size > most:
-        raise ShardError(f"{shard}: member {member.name!r} is not a plain file of at most {most} bytes")
+def _check_size(shard: str, name: str, size: int) -> None:
+    most = MAX_METADATA_BYTES if name.endswith(f".{METADATA_SUFFIX}") else MAX_MEMBER_BYTES
+    if size > most:
+        raise ShardError(f"{shard}: member {name!r} is not a plain file of at most {most} bytes")
 
 
 def _decode(shard: str, key: str, regions: bytes, metadata: bytes) -> Sample:

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from data_specs.keys import decode_key
-from data_specs.samples import METADATA_SUFFIX
-from data_specs.shards import ShardError
+from data_specs.samples import METADATA_SUFFIX, ShardError
 
 _BLOCK = tarfile.BLOCKSIZE
 _MAX_NAME_BYTES = 64 << 10

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from data_specs.errors import InputError
 from data_specs.failures import Failure
+from data_specs.location import Location
 from data_specs.manifest import Manifest
 from data_specs.manifest_rows import plain_texts
 from data_specs.outstanding import outstanding_failures
@@ -91,7 +91,7 @@ class _Shard:
 
 
 def measure_coverage(
-    folder: Path,
+    folder: Location,
     manifest: Manifest,
     split: str | None = None,
     workers: int = 1,
@@ -121,7 +121,7 @@ def measure_coverage(
     return Coverage(splits, tuple(reason_of[row] for row in kept), tuple(foreign))
 
 
-def _read_shards(folder: Path, workers: int, report: Callable[[], None]) -> list[_Shard]:
+def _read_shards(folder: Location, workers: int, report: Callable[[], None]) -> list[_Shard]:
     """All committed shards of a folder, in series order."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of shards; make it with: python -m extract run --out {folder}")
@@ -137,7 +137,7 @@ def _read_shards(folder: Path, workers: int, report: Callable[[], None]) -> list
     return [by_name[name] for name in in_series_order(by_name)]
 
 
-def _read_shard(path: Path) -> _Shard:
+def _read_shard(path: Location) -> _Shard:
     record = read_record(path)
     tar = path.with_name(record.shard)
     try:
@@ -150,7 +150,7 @@ def _read_shard(path: Path) -> _Shard:
     return _Shard(record, pa.array(ids, pa.string()))
 
 
-def _rows_of_samples(folder: Path, shards: list[_Shard], known: pa.Array) -> tuple[NDArray[np.bool_], list[str]]:
+def _rows_of_samples(folder: Location, shards: list[_Shard], known: pa.Array) -> tuple[NDArray[np.bool_], list[str]]:
     """Which rows of the manifest have a sample, and the ids of samples that have no row."""
     ids = pa.chunked_array([shard.ids for shard in shards], pa.string())
     places = pc.index_in(ids, value_set=known)
@@ -165,7 +165,7 @@ def _rows_of_samples(folder: Path, shards: list[_Shard], known: pa.Array) -> tup
     return there > 0, foreign.to_pylist()
 
 
-def _refuse_repeated(folder: Path, shards: list[_Shard], identifier: str) -> None:
+def _refuse_repeated(folder: Location, shards: list[_Shard], identifier: str) -> None:
     holders = [shard.record.shard for shard in shards if pc.index(shard.ids, identifier).as_py() >= 0]
     raise ShardError(
         f"{folder / holders[-1]}: {identifier!r} stands in another shard too ({holders[0]});"

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_specs.errors import InputError
 from data_specs.failures import MediaError
+from data_specs.location import Location
 from data_specs.manifest import read_manifest
 from data_specs.media import Limits, opened
 from data_specs.probe import probe
@@ -26,7 +27,7 @@ _LEGEND = 330
 _INK, _PAPER = (240, 240, 240), (24, 24, 27)
 
 
-def find_sample(folder: Path, identifier: str) -> tuple[Sample, Provenance]:
+def find_sample(folder: Location, identifier: str) -> tuple[Sample, Provenance]:
     """The sample of an id, wherever in the folder it stands, and how it was made.
 
     Raises:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from data_specs.configuration import build, override, read_yaml
 from data_specs.errors import InputError, did_you_mean
 from data_specs.failures import Reason
+from data_specs.location import Location
 from data_specs.manifest import Manifest, read_manifest
 from data_specs.outstanding import outstanding_failures
 from data_specs.series import in_series_order
@@ -26,7 +27,7 @@ WORTH_IT = (Reason.TIMEOUT, Reason.KILLED_WORKER, Reason.DECODE_ERROR)  # may go
 
 
 def retry_failures(
-    folder: Path,
+    folder: Location,
     manifest_path: Path,
     root: Path,
     reasons: str | None,
@@ -81,7 +82,7 @@ def parse_reasons(text: str | None) -> tuple[Reason, ...]:
     return tuple(reason for reason in Reason if reason.value in names)
 
 
-def unfinished_round(folder: Path, manifest: Manifest) -> RetryRound | None:
+def unfinished_round(folder: Location, manifest: Manifest) -> RetryRound | None:
     """The latest round, if not all of its shards are committed and in the index.
 
     Raises:
@@ -97,7 +98,7 @@ def unfinished_round(folder: Path, manifest: Manifest) -> RetryRound | None:
 
 
 def plan_round(
-    folder: Path,
+    folder: Location,
     manifest: Manifest,
     manifest_sha256: str,
     reasons: tuple[Reason, ...],
@@ -122,7 +123,7 @@ def plan_round(
     return planned
 
 
-def failures_that_stand(folder: Path) -> Iterable[tuple[str, Reason]]:
+def failures_that_stand(folder: Location) -> Iterable[tuple[str, Reason]]:
     """Id and latest reason of each failure that no round has made good, read from the commit records."""
     paths = {path.stem: path for path in record_paths(folder)}
     found = (read_record(paths[name]) for name in in_series_order(paths))
@@ -130,7 +131,7 @@ def failures_that_stand(folder: Path) -> Iterable[tuple[str, Reason]]:
     return [(failure.id, failure.reason) for failure in standing.values()]
 
 
-def settings_of(folder: Path, root: Path, assignments: tuple[str, ...]) -> ExtractionSettings:
+def settings_of(folder: Location, root: Path, assignments: tuple[str, ...]) -> ExtractionSettings:
     """The settings with which the folder was made, ``--set`` applied.
 
     Raises:
@@ -143,7 +144,7 @@ def settings_of(folder: Path, root: Path, assignments: tuple[str, ...]) -> Extra
     return build(ExtractionSettings, tree, str(path))
 
 
-def refuse_other_features(folder: Path, made_with: Provenance) -> None:
+def refuse_other_features(folder: Location, made_with: Provenance) -> None:
     """Raises InputError where the retries would be made differently from the shards that are there."""
     paths = record_paths(folder)
     if not paths:
@@ -156,7 +157,7 @@ def refuse_other_features(folder: Path, made_with: Provenance) -> None:
         )
 
 
-def _listed(folder: Path) -> set[str]:
+def _listed(folder: Location) -> set[str]:
     """Shards that the index lists; a kill between the last record and the index leaves some out."""
     try:
         return {entry.url.removesuffix(".tar") for entry in read_index(folder).shardlist}

@@ -17,6 +17,7 @@ from data_specs import atomic
 from data_specs.configuration import Settings
 from data_specs.errors import InputError
 from data_specs.failures import Reason
+from data_specs.location import Location
 from data_specs.manifest import SPLITS, Manifest
 from data_specs.manifest_rows import plain_texts
 from data_specs.series import ShardName
@@ -81,7 +82,7 @@ class RetryPlan:
         return [name for name, _ in self._rows]
 
 
-def read_round(folder: Path, number: int) -> RetryRound:
+def read_round(folder: Location, number: int) -> RetryRound:
     """Reads ``retry-{number}.json``.
 
     Raises:
@@ -101,16 +102,16 @@ def read_round(folder: Path, number: int) -> RetryRound:
     return planned
 
 
-def write_round(folder: Path, planned: RetryRound) -> None:
+def write_round(folder: Location, planned: RetryRound) -> None:
     """Writes ``retry-{r}.json``, whole or not at all."""
     atomic.write_text(_path(folder, planned.round), planned.model_dump_json(indent=1) + "\n")
 
 
-def latest_round(folder: Path) -> int | None:
+def latest_round(folder: Location) -> int | None:
     """The number of the latest round that was planned; None where none was."""
     numbers = [path.stem.removeprefix("retry-") for path in folder.glob("retry-*.json")]
     return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=None)
 
 
-def _path(folder: Path, number: int) -> Path:
+def _path(folder: Location, number: int) -> Path:
     return record_path(folder, f"retry-{number}")

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO
 
+from data_specs.location import Location
 from data_specs.regions import BOX_DIM
 from data_specs.samples import (
     MAX_MEMBER_BYTES,
@@ -52,7 +52,7 @@ class CheckedShard:
     ids: 16 bytes of hash for each sample's id.
     """
 
-    path: Path
+    path: Location
     record: CommitRecord | None = None
     failures: int = 0
     samples: int = 0
@@ -60,11 +60,11 @@ class CheckedShard:
     ids: bytes = b""
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, problem: str, file: Path | None = None, sample: str = "", where: str = "") -> None:
+    def add(self, problem: str, file: Location | None = None, sample: str = "", where: str = "") -> None:
         self.problems.append(Problem((file or self.path).name, problem, sample, where))
 
 
-def check_shard(path: Path) -> CheckedShard:
+def check_shard(path: Location) -> CheckedShard:
     """One commit record and its tar."""
     checked = CheckedShard(path)
     try:
@@ -115,7 +115,7 @@ class _Hashing:
         return self._digest.hexdigest()
 
 
-def _check_tar(stream: _Hashing, tar: Path, record: CommitRecord, checked: CheckedShard) -> None:
+def _check_tar(stream: _Hashing, tar: Location, record: CommitRecord, checked: CheckedShard) -> None:
     ids = bytearray()
     try:
         for key, sample in _samples(stream, tar.name, record.provenance):

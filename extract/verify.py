@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from data_specs.atomic import TEMPORARY_SUFFIX
 from data_specs.errors import InputError
+from data_specs.location import Location
 from data_specs.shard_index import read_index
 from data_specs.shards import INDEX_NAME, CommitRecord, provenance_difference, record_paths
 from data_specs.tar_members import iterate_ids
@@ -37,7 +37,7 @@ class Verified:
         return asdict(self)
 
 
-def verify(folder: Path, workers: int, report: Callable[[], None]) -> Verified:
+def verify(folder: Location, workers: int, report: Callable[[], None]) -> Verified:
     """Checks every commit record of ``folder`` against its tar, every tar against the contract, and the index.
 
     workers: processes; a small folder is checked in this one. report: called after each shard.
@@ -74,7 +74,7 @@ def verify(folder: Path, workers: int, report: Callable[[], None]) -> Verified:
     )
 
 
-def _repeated_ids(folder: Path, checked: list[CheckedShard]) -> Iterator[Problem]:
+def _repeated_ids(folder: Location, checked: list[CheckedShard]) -> Iterator[Problem]:
     """Ids that stand more than once; only the shards that hold one are opened again, to name it."""
     halves = np.frombuffer(b"".join(one.ids for one in checked), "<u8").reshape(-1, 2)
     holder = np.repeat(np.arange(len(checked)), [len(one.ids) // ID_BYTES for one in checked])
@@ -96,7 +96,7 @@ def _repeated_ids(folder: Path, checked: list[CheckedShard]) -> Iterator[Problem
         yield Problem(tars[-1], f"id {identifier!r} stands more than once: {places}")
 
 
-def _check_together(folder: Path, records: list[CommitRecord]) -> Iterator[Problem]:
+def _check_together(folder: Location, records: list[CommitRecord]) -> Iterator[Problem]:
     """One provenance for all, and an index that lists what is there."""
     if not records:
         return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_specs.errors import InputError
+from data_specs.location import Location
 from extract.commands.options import (
     FILE,
     FOLDER,
@@ -33,7 +34,7 @@ _LISTED = 50
 @shards_argument
 @processes_option
 @json_option
-def verify(folder: Path, workers: int, as_json: Path | None) -> None:
+def verify(folder: Location, workers: int, as_json: Path | None) -> None:
     """Check hashes, counts and every sample of a folder of shards, and that it is one.
 
     \b
@@ -66,7 +67,7 @@ def verify(folder: Path, workers: int, as_json: Path | None) -> None:
 @json_option
 @processes_option
 def coverage(
-    folder: Path, manifest: Path, split: str | None, failures: Path | None, as_json: Path | None, workers: int
+    folder: Location, manifest: Path, split: str | None, failures: Path | None, as_json: Path | None, workers: int
 ) -> None:
     """What of a manifest is in the shards, and why the rest is not.
 
@@ -107,7 +108,7 @@ def coverage(
 @click.option("--frame", type=click.IntRange(1), default=1, show_default=True, help="Which of the sample's frames.")
 @click.option("--manifest", type=FILE, help="With --root: draw over the frame itself, not over grey.")
 @click.option("--root", type=FOLDER, help="The media root.")
-def show(folder: Path, identifier: str, out: Path, frame: int, manifest: Path | None, root: Path | None) -> None:
+def show(folder: Location, identifier: str, out: Path, frame: int, manifest: Path | None, root: Path | None) -> None:
     """Draw a frame with its regions, their labels and scores.
 
     \b
@@ -181,7 +182,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _print_coverage(folder: Path, found: Coverage) -> None:
+def _print_coverage(folder: Location, found: Coverage) -> None:
     from rich.console import Console
     from rich.table import Table
 

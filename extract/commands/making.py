@@ -92,7 +92,7 @@ def run(
 @click.option("--address", help="Address of a running Ray cluster; default: one of its own on this machine.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="E.g. limits.wall_s=300.")
 def retry(
-    folder: Path,
+    folder: Location,
     manifest: Path,
     root: Path,
     reasons: str | None,

@@ -27,7 +27,7 @@ class FolderOrUrl(click.ParamType):
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
-shards_argument = click.argument("folder", type=FOLDER, metavar="SHARDS")
+shards_argument = click.argument("folder", type=FolderOrUrl(), metavar="SHARDS")
 manifest_option = click.option("--manifest", type=FILE, required=True, help="From `python -m data_specs build`.")
 root_option = click.option(
     "--root", type=FOLDER, required=True, help="The media root that the manifest's paths start from."

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_specs.errors import InputError
+from data_specs.location import Location
 from data_specs.samples import SampleError
 from data_specs.shards import ShardError, record_paths
 from extract.processes import WorkerDiedError
 
 
 @contextmanager
-def reading(what: str, folder: Path) -> Iterator[Callable[[], None]]:
+def reading(what: str, folder: Location) -> Iterator[Callable[[], None]]:
     """Yields what is called after each shard.
 
     Raises:

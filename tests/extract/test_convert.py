@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from data_specs.errors import InputError
 from extract.convert import convert
 from extract.detector import Detector
-from tests.extract import bottom_up_reference as reference
+from tests.extract.networks import bottom_up_reference as reference
 from tests.extract.networks.bottom_up_made import SMALL, settings_of, some_frames
 
 WEIGHTS = {"backbone.conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.zeros(2, np.float32)}

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from data_specs.location import location
+from extract.__main__ import main
 from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of, extract, settings_for
 
@@ -98,15 +100,27 @@ def test_the_disk_fills_up_and_is_emptied(
     assert bytes_of(kept) == bytes_of(forty_shards)
 
 
-def test_output_behind_a_url(ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path) -> None:
-    """Any file system that fsspec knows; this one lives in memory. Stopped in the middle, then gone on with."""
-    out = location(f"memory://{tmp_path.name}/shards")
-    outcome = extract(ten_manifest_path, settings_for(ten_videos, out))
-    assert (outcome.made, outcome.skipped) == (3, 0)
-    here = {name: data for name, data in bytes_of(ten_shards).items() if name != ".lock"}
+def test_output_behind_a_url(hostile: tuple[Path, Path], tmp_path: Path) -> None:
+    """Any file system that fsspec knows; this one lives in memory. Every command reads there what `run` wrote."""
+    (root, manifest), url = hostile, f"memory://{tmp_path.name}/shards"
+    local, out = tmp_path / "local", location(url)
+    where, how = ["--manifest", str(manifest), "--root", str(root)], ["--frames", "2", "--videos-per-shard", "4"]
+
+    def call(*arguments: str) -> str:
+        return CliRunner().invoke(main, arguments).output
+
+    assert "4 shards made" in call("run", *where, "--out", url, *how)
+    extract(manifest, settings_for(root, local))
+    here = {name: data for name, data in bytes_of(local).items() if name != ".lock"}
     assert {path.name: path.read_bytes() for path in out.iterdir()} == here
     (out / "train-00001.json").unlink()
     (out / "train-00001.tar").write_bytes(b"half")
-    outcome = extract(ten_manifest_path, settings_for(ten_videos, out))
-    assert (outcome.made, outcome.skipped) == (1, 2)
+    assert "1 shards made, 3 were there" in call("run", *where, "--out", url, *how)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == here
+    assert "0 problems" in call("verify", url)
+    assert "5" in call("coverage", url, *where[:2]) and "no_video_stream" in call("coverage", url, *where[:2])
+    assert "round 1: 1 items tried again, 1 failed again" in call("retry", url, *where, "--reasons", "no_video_stream")
+    assert all((out / name).read_bytes() == data for name, data in here.items() if name != "index.json")
+    picture = tmp_path / "picture.png"
+    call("show", url, "video0", "--out", str(picture))
+    assert picture.stat().st_size > 1000

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from extract.networks.bottom_up import BottomUp
 from extract.presets import BottomUpSettings, DetectorSettings
-from tests.extract import bottom_up_reference as reference
+from tests.extract.networks import bottom_up_reference as reference
 from tests.extract.networks.bottom_up_reference import Network, Stages, State
 
 MEAN = (102.9801, 115.9465, 122.7717)

@@ -13,7 +13,7 @@ from extract.detector import Detector
 from extract.networks.bottom_up import BottomUp
 from extract.networks.bottom_up_network import BottomUpNetwork
 from extract.presets import BottomUpSettings, load_preset
-from tests.extract import bottom_up_reference as reference
+from tests.extract.networks import bottom_up_reference as reference
 from tests.extract.networks.bottom_up_made import (
     MEAN,
     PUBLISHED,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from data_specs.errors import InputError
 from extract.detector import Detector
 from extract.networks.bottom_up import BottomUp
-from tests.extract import bottom_up_reference as reference
+from tests.extract.networks import bottom_up_reference as reference
 from tests.extract.networks.bottom_up_made import SMALL, make_weights, settings_of, some_frames, stages_of
 from tests.extract.networks.bottom_up_reference import Stages, State
 

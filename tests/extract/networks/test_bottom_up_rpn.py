@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.extract.test_bottom_up import WHERE
 from torch import Tensor
 
 from extract.networks.bottom_up_rpn import classical_anchors, clip, decode, large_enough, objectness, propose
 from extract.presets import BottomUpSettings
-from tests.extract import bottom_up_reference as reference
+from tests.extract.networks import bottom_up_reference as reference
 from tests.extract.networks.bottom_up_reference import Network, Quirks
+from tests.extract.networks.test_bottom_up import WHERE
 
 NETWORK = Network(candidates=40, proposals=38, min_side=25.0)
 SETTINGS = BottomUpSettings(candidates=40, proposals=38, min_side=25.0)
