@@ -35,13 +35,22 @@ class Failure(Settings):
     detail: str
 
 
+def last_words(stderr: str, most: int = 200) -> str:
+    """The end of what a tool said, ``most`` characters of it; what differs from run to run is taken out first."""
+    return _steady(stderr)[-most:]
+
+
 class MediaError(Exception):
     """A media file cannot be used; carries the reason and a one-line detail without paths of this machine."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
-        self.detail = " ".join(_CHANGING.sub("", detail).split())[:DETAIL_LENGTH]
+        self.detail = _steady(detail)[:DETAIL_LENGTH]
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+def _steady(text: str) -> str:
+    return " ".join(_CHANGING.sub("", text).split())

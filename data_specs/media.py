@@ -8,6 +8,7 @@ nor, by its guard (``data_specs/guard.py``), the process that made it.
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.util
 import os
@@ -37,6 +38,7 @@ FORMAT_WHITELIST = (
 )
 _STDERR_TAIL = 4096
 _CHUNK = 1 << 20
+_NOBODY_CAN_OPEN = (errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO)
 _TRIES = 2
 _CLOCK_S = 0.1  # the kernel's limit and its account of processor time differ by a tick or two
 
@@ -113,8 +115,11 @@ def opened(path: Path) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(Reason.MISSING, "no such file") from None
-    except (OSError, ValueError) as error:
-        raise MediaError(Reason.MISSING, getattr(error, "strerror", None) or str(error)) from None
+    except ValueError as error:
+        raise MediaError(Reason.MISSING, str(error)) from None
+    except OSError as error:  # too many open files, a disk or a server that fails: it may go well another day
+        reason = Reason.MISSING if error.errno in _NOBODY_CAN_OPEN else Reason.DECODE_ERROR
+        raise MediaError(reason, error.strerror or str(error)) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -21,6 +21,7 @@ _ENTRIES = (
     ":stream=index,codec_name,width,height,has_b_frames,sample_aspect_ratio,duration,nb_frames"
     ":stream_tags=DURATION:stream_side_data=rotation:format=format_name,start_time"
 )
+_BAR = re.compile(r"(?<!\\)(?:\\\\)*\|")  # one that the tool has not escaped
 _OUTPUT_BYTES = 256 << 20  # the packet table of a day of video
 _CUT_S = 0.5  # where a container does not state its length: packets that end this much before the stream's stated end
 _REFUSED = re.compile(r"Picture size (\d+)x(\d+) (?:is invalid|exceeds)")
@@ -169,8 +170,11 @@ class _Table:
 def _sections(output: bytes) -> tuple[_Table, dict[str, str] | None, dict[str, str] | None]:
     table, stream, container = _Table(), None, None
     for line in io.BytesIO(output):
-        name, *pairs = line.decode("utf-8", errors="replace").rstrip().split("|")
-        fields = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        name, *pairs = _BAR.split(line.decode("utf-8", errors="replace").rstrip())
+        fields: dict[str, str] = {}
+        for pair in pairs:
+            key, _, value = pair.partition("=")
+            fields.setdefault(key, value)  # tags, which the file's author writes, come last
         if name == "packet":
             table.add(fields)
         elif name == "stream":
@@ -214,7 +218,7 @@ def _refuse_cut(cut: bool | None, stream: dict[str, str], table: _Table, shown_a
         last = shown_at[0] + length
     frame = (shown_at[-1] - shown_at[0]) / max(len(shown_at) - 1, 1)
     missing = _integer(stream.get("nb_frames")) - table.whole
-    if cut and missing > 0:
+    if missing > 0:
         raise MediaError(Reason.TRUNCATED, f"{missing} of {stream['nb_frames']} frames lie past the end of the file")
     if last is not None and last - table.end > max(0.0 if cut else _CUT_S, 1.5 * frame):
         raise MediaError(Reason.TRUNCATED, f"the stream should end at {last:.2f} s, the file ends at {table.end:.2f} s")
@@ -247,9 +251,9 @@ def _seconds(text: str | None) -> float | None:
 
 def _clock(text: str | None) -> float | None:
     """Seconds of ``HH:MM:SS.fraction``."""
-    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text or "")
+    match = re.fullmatch(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,20})?)", text or "")
     return int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]) if match else None
 
 
 def _integer(text: str | None, otherwise: int = 0) -> int:
-    return int(text) if text and text.isascii() and text.isdigit() else otherwise
+    return int(text) if text and re.fullmatch("[0-9]{1,18}", text) else otherwise

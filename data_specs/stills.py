@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_specs.failures import MediaError, Reason
+from data_specs.failures import MediaError, Reason, last_words
 from data_specs.media import Completed, Limits, find_tool, opened, run_tool
 from data_specs.probe import Probe, probe
 from data_specs.seeking import Span, chosen, from_start, plan_spans
@@ -28,7 +28,7 @@ def still(path: Path, timestamp: float, width: int = 320, limits: Limits = STILL
         if not _is_whole(completed.stdout) and span.seek is not None:
             completed = _run(descriptor, found, from_start(span.frames, span.last), width, limits)
     if not _is_whole(completed.stdout):
-        raise MediaError(Reason.DECODE_ERROR, f"no frame at {timestamp:.3f} s; {completed.stderr[-200:]}")
+        raise MediaError(Reason.DECODE_ERROR, f"no frame at {timestamp:.3f} s; {last_words(completed.stderr)}")
     return completed.stdout
 
 

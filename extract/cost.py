@@ -1,8 +1,8 @@
 """What an extraction costs: a few of the manifest's own items taken through decoder and detector, then scaled.
 
-``hours = N * max(max(d, t) / W, (c + t) / (W * K)) / 3600`` for N items on W workers of K cores each, with the means of
-d seconds of decoding, c seconds of processor time in it, and t seconds of the detector; on a CUDA device t takes no
-core's time. A worker decodes the next item while its detector works, so the slower of the two counts.
+``hours = N * max(max(d / D, t) / W, (c + t) / (W * K)) / 3600`` for N items on W workers of K cores, D decoders each,
+with the means of d seconds of decoding, c seconds of processor time in it, and t seconds of the detector; on a CUDA
+device t takes no core's time. A worker decodes while its detector works, so the slower of the two counts.
 """
 
 from __future__ import annotations
@@ -118,21 +118,29 @@ def mean(measured: Sequence[Measured]) -> Measured:
     return Measured(*(sum(getattr(m, f.name) for m in measured) / len(measured) for f in fields(Measured)))
 
 
-def predict(each: Measured, items: int, workers: int, cores: int, device: str) -> float:
+def predict(each: Measured, items: int, workers: int, cores: int, device: str, decoders: int = 1) -> float:
     """Seconds for all items: a worker decodes the next while it detects, and all workers share ``cores`` cores.
+
+    decoders: clips that a worker decodes at a time.
 
     On a CUDA device the detector takes none of the cores' time.
     """
-    slower = max(each.decoding_s, each.detecting_s) / workers
+    slower = max(each.decoding_s / decoders, each.detecting_s) / workers
     on_cores = each.decoding_cpu_s + (0.0 if device.startswith("cuda") else each.detecting_s)
     return items * max(slower, on_cores / cores)
 
 
 def estimate(
-    each: Measured, items: int, workers: int, cores_each: int, device: str, price_per_hour: float | None
+    each: Measured,
+    items: int,
+    workers: int,
+    cores_each: int,
+    device: str,
+    price_per_hour: float | None,
+    decoders: int = 1,
 ) -> Cost:
     """The cost of ``items`` items on ``workers`` workers of ``cores_each`` cores; price: of one worker for an hour."""
-    hours = predict(each, items, workers, workers * cores_each, device) / 3600
+    hours = predict(each, items, workers, workers * cores_each, device, decoders) / 3600
     price = None if price_per_hour is None else hours * workers * price_per_hour
     return Cost(items, workers, hours, each.bytes * items, price)
 

@@ -29,6 +29,8 @@ class Detector:
             InputError: no such device or precision on it, or configuration or weights are absent or do not fit.
         """
         check_device(device)
+        torch.backends.cudnn.allow_tf32 = False  # amp says the precision, the same on every card
+        torch.backends.cuda.matmul.allow_tf32 = False
         self.settings, self.device = settings, torch.device(device)
         if settings.amp == "fp16" and self.device.type == "cpu":
             raise InputError(f"detector {settings.name!r}: amp: fp16 needs a GPU; on the CPU take bf16 or none")
@@ -39,10 +41,19 @@ class Detector:
 
     @torch.inference_mode()
     def detect(self, images: NDArray[np.uint8], regions: int) -> Regions:
-        """The ``regions`` most confident regions of each frame of images uint8 [F, H, W, 3] RGB."""
+        """The ``regions`` most confident regions of each frame of images uint8 [F, H, W, 3] RGB.
+
+        Raises:
+            InputError: no feature of a frame is finite.
+        """
         size = images.shape[1:3]
         frames = []
         for candidates in self.candidates(images):
+            if len(candidates.features_NV) and not torch.isfinite(candidates.features_NV).any():
+                raise InputError(
+                    f"detector {self.settings.name!r}: its features are not finite (amp: {self.settings.amp});"
+                    " the weights are broken, or want more precision: detector.amp=none or bf16"
+                )
             whole = candidates.inside(size)
             frames.append(whole.pack(self._select(whole, regions), regions, size).arrays())
         return Regions(**{name: np.concatenate([frame[name] for frame in frames]) for name in frames[0]})

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_specs.errors import InputError
-from data_specs.failures import MediaError, Reason
+from data_specs.failures import MediaError, Reason, last_words
 from data_specs.manifest import Item
 from data_specs.media import Completed, Limits, find_tool, opened, run_tool
 from data_specs.probe import Probe, probe
@@ -27,6 +27,7 @@ from extract.sampling import Sampling
 from extract.skipping import without_unneeded
 
 _MOST_FRAMES = 512  # of one process: an argument of a command may have 128 kB
+_UNREADABLE = (ArithmeticError, LookupError, ValueError, OSError)  # what numbers that a file makes up can lead to
 _DECODER_FRAMES = 20  # a decoder holds about so many; every span of a process has its own
 
 
@@ -46,6 +47,14 @@ def sample_frames(root: Path, item: Item, sampling: Sampling, limits: Limits) ->
     Raises:
         MediaError: with the reason the item gives none.
     """
+    try:
+        return _sample(root, item, sampling, limits)
+    except _UNREADABLE as error:  # of a file that nobody foresaw, or a disk that fails: it costs its own row
+        said = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+        raise MediaError(Reason.DECODE_ERROR, f"reading it failed: {said}") from error
+
+
+def _sample(root: Path, item: Item, sampling: Sampling, limits: Limits) -> Frames:
     with opened(root / item.path) as descriptor:
         found = probe(descriptor, limits)
         if item.media == "image":
@@ -55,8 +64,9 @@ def sample_frames(root: Path, item: Item, sampling: Sampling, limits: Limits) ->
             wanted = [found.frame_at(time) for time in sampling.times(start, end, item.id)]
         distinct = sorted(set(wanted))
         images = decode(descriptor, found, distinct, limits)
-        rows = [distinct.index(frame) for frame in wanted]
-        return Frames(images[rows], tuple(float(found.shown_at[frame]) for frame in wanted))
+        if distinct != wanted:
+            images = images[[distinct.index(frame) for frame in wanted]]
+        return Frames(images, tuple(float(found.shown_at[frame]) for frame in wanted))
 
 
 def decode(descriptor: int, found: Probe, indices: Sequence[int], limits: Limits) -> NDArray[np.uint8]:
@@ -166,4 +176,4 @@ def _run(descriptor: int, found: Probe, spans: Sequence[Span], limits: Limits) -
 
 
 def _fewer(images: int, wanted: int, completed: Completed) -> MediaError:
-    return MediaError(Reason.DECODE_ERROR, f"{images} of {wanted} frames came out; {completed.stderr[-200:]}")
+    return MediaError(Reason.DECODE_ERROR, f"{images} of {wanted} frames came out; {last_words(completed.stderr)}")

@@ -37,16 +37,22 @@ def without_unneeded(descriptor: int, found: Probe, spans: Sequence[Span]) -> It
         return
     copy = os.memfd_create("media", os.MFD_CLOEXEC)
     try:
-        at = 0
-        while at < size and (sent := os.sendfile(copy, descriptor, at, size - at)):
-            at += sent
-        os.lseek(copy, 0, os.SEEK_SET)
+        at = _copy(descriptor, copy, size)
         with mmap.mmap(copy, at) as media:
             for packet in candidates:
                 _leave_out(media, int(found.packets.positions[packet]), int(found.packets.sizes[packet]))
         yield copy
     finally:
         os.close(copy)
+
+
+def _copy(source: int, target: int, size: int) -> int:
+    """Copies the file and gives the number of bytes that came."""
+    at = 0
+    while at < size and (sent := os.sendfile(target, source, at, size - at)):
+        at += sent
+    os.lseek(target, 0, os.SEEK_SET)
+    return at
 
 
 def _is_worth_it(pixels: int, size: int) -> bool:

@@ -44,7 +44,7 @@ def print_costs(
     if not measured:
         raise InputError(f"none of the {len(sample)} items of the sample gave frames; is --root right?")
     each = mean(measured)
-    found = estimate(each, items, workers, cores, settings.device, price_per_hour)
+    found = estimate(each, items, workers, cores, settings.device, price_per_hour, settings.decoders)
     _print(settings, each, len(measured), found, cores)
     tree = {
         "detector": settings.detector.name,

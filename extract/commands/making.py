@@ -147,8 +147,8 @@ def retry(
     help="Where an item's frames lie, e.g. {id}/{n}.npz with {n} the frame's number; default: as the release has them.",
 )
 @click.option("--detector", default="bottom-up-attention", show_default=True, help="A name for the provenance.")
-@click.option("--background", type=int, default=0, show_default=True, help="The class id of background; -1: none.")
-@click.option("--no-attribute", type=int, default=0, show_default=True, help="The attribute id of none; -1: none.")
+@click.option("--background", type=int, default=-1, show_default=True, help="The class id of background; -1: none.")
+@click.option("--no-attribute", type=int, default=-1, show_default=True, help="The attribute id of none; -1: none.")
 @processes_option
 def import_npz(
     folder: Path, manifest: Path, out: Path, split: str | None, videos_per_shard: int, workers: int, **options: Any
@@ -159,9 +159,9 @@ def import_npz(
     python -m extract import-npz region_features_all --manifest webvid.parquet --out shards/webvid
 
     One npz a frame: {split}/{path}/{n}.npz, {id}/{n}.npz, {name}_{n}.npz and the like. The most confident regions are
-    kept. Nothing in the files can run. --background is 0 for the caffe models, 1600 for the d2 ones. The files don't
-    say at which second a frame was taken: timestamps are the frames' numbers. Stop it at any time; the same command
-    goes on. Exit codes: 0 all items gave a sample; 1 some did not (`coverage` lists them); 2 wrong options or input.
+    kept. Nothing in the files can run. Older writers counted background and "none" among the ids: say 0 for both. The
+    files don't say at which second a frame was taken: timestamps are the frames' numbers. Stop it at any time; the same
+    command goes on. Exit codes: 0 all items gave a sample; 1 some did not (`coverage` lists them); 2 wrong options.
     """
     from extract.commands.importing import import_with_progress
     from extract.npz.importing import NpzImport

@@ -85,10 +85,13 @@ class BottomUp:
         if round(scale * max(height, width)) > self.bottom_up.longer_side:
             scale = self.bottom_up.longer_side / max(height, width)
         size = [max(round(height * scale), 1), max(round(width * scale), 1)]
-        frames = torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2).flip(1).float()
-        mean = frames.new_tensor(self.bottom_up.pixel_mean)[:, None, None]
-        resized = torch.ops.aten.upsample_bilinear2d((frames - mean).contiguous(), size, False, scale, scale)
-        return resized.contiguous(memory_format=self.order), scale
+        mean = torch.tensor(self.bottom_up.pixel_mean, device=self.device)[:, None, None]
+        resized = []
+        for image in images:  # one at a time: in single precision a large frame takes many times its bytes
+            frame = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).flip(0).float()
+            centred = (frame - mean)[None].contiguous()
+            resized.append(torch.ops.aten.upsample_bilinear2d(centred, size, False, scale, scale))
+        return torch.cat(resized).contiguous(memory_format=self.order), scale
 
     def propose(self, maps: Tensor, size: tuple[int, int], scale: float) -> list[Tensor]:
         """Each frame's proposals [N, 4] in pixels of the resized frame of ``size = (h, w)``, of maps [F, C, H, W]."""

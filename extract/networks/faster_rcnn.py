@@ -158,6 +158,7 @@ def pooled_features(model: nn.Module, maps: dict[str, Tensor], boxes: list[Boxes
     at_once: so many boxes go through the head together at most.
     """
     heads = model.roi_heads
+    maps = {name: found.float() for name, found in maps.items()}  # RoIAlign rounds corners to the type of its maps
     found = []
     for part in _parts(boxes, at_once):
         if hasattr(heads, "res5"):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -100,7 +102,16 @@ def _bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes
     try:
         with archive.open(entry) as stream:
             data = stream.read(entry.file_size + 1)  # never more than the checked size is unfolded
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+        OSError,
+    ) as error:
         raise MediaError(Reason.DECODE_ERROR, f"{entry.filename}: {error}") from None
     if len(data) != entry.file_size:
         raise MediaError(Reason.DECODE_ERROR, f"{entry.filename}: not the {entry.file_size} bytes it says it has")
@@ -116,7 +127,7 @@ def _array(name: str, data: bytes) -> Any:
             raise ValueError(f"version {version}")
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_columns, dtype = read(stream, max_header_size=_MAX_HEADER)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError) as error:
         raise MediaError(Reason.DECODE_ERROR, f"{name}: not an array: {error}") from None
     rest = data[stream.tell() :]
     if dtype.hasobject and name == "info":
@@ -129,7 +140,10 @@ def _array(name: str, data: bytes) -> Any:
         size *= length
     if dtype.kind not in "fiub" or min(shape, default=0) < 0 or size * dtype.itemsize != len(rest):
         raise MediaError(Reason.DECODE_ERROR, f"{name}: {len(rest)} bytes are no {dtype} {list(shape)}")
-    return np.frombuffer(rest, dtype, size).reshape(shape, order="F" if by_columns else "C")
+    try:
+        return np.frombuffer(rest, dtype, size).reshape(shape, order="F" if by_columns else "C")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise MediaError(Reason.DECODE_ERROR, f"{name}: no such shape: {error}") from None
 
 
 def _frame(found: dict[str, Any]) -> NpzFrame:
@@ -194,5 +208,5 @@ def _side(found: dict[str, Any], info: Mapping, name: str) -> int:
     value = found.get(name, info.get(name))
     value = value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
     if not isinstance(value, (int, np.integer)) or not 1 <= value <= MAX_SIDE:
-        raise MediaError(Reason.DECODE_ERROR, f"{name}: {value!r:.40} is no number of pixels")
+        raise MediaError(Reason.DECODE_ERROR, f"{name}: no number of pixels from 1 to {MAX_SIDE}")
     return int(value)

@@ -7,12 +7,14 @@ name's first underscore) stand for what an item has, and ``{n}``, right before `
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from data_specs.errors import InputError
+from data_specs.failures import MediaError, Reason
 from data_specs.manifest import Item
 
 RELEASE_TEMPLATES = (
@@ -84,7 +86,9 @@ def _numbers(folder: Path) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     try:
         names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise MediaError(Reason.DECODE_ERROR, f"{folder.name}: {error.strerror}") from None
         return found
     for name in names:
         match = _NUMBERED.fullmatch(name)

@@ -35,7 +35,7 @@ def check_speed(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
         return
     each = mean(measured)
     workers, cores = max(1, extraction.workers), os.cpu_count() or 1
-    seconds = predict(each, len(rows), workers, cores, extraction.settings.device)
+    seconds = predict(each, len(rows), workers, cores, extraction.settings.device, extraction.settings.decoders)
     found = (
         f"step {extraction.step!r}: about {duration(seconds)} for {len(rows):,} items on {workers} workers of this"
         f" machine; measured on {len(measured)}: {each.decoding_s:.2f} s decoding, {each.detecting_s:.2f} s detector"

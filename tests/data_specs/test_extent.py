@@ -35,7 +35,7 @@ def test_every_cut_is_noticed_and_a_whole_file_is_none(tmp_path: Path, kind: str
 def test_an_unknown_length_is_no_cut(tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "clip.mkv", KINDS["live_matroska"], 0).read_bytes()
     assert cut(whole[: len(whole) // 2], "matroska,webm") is False
-    assert cut(struct.pack(">I4s", 0, b"mdat") + bytes(9), "mov,mp4") is False
+    assert cut(struct.pack(">I4s", 0, b"mdat") + bytes(9), "mov,mp4") is None
     assert cut(b"RIFF\xff\xff\xff\xffAVI ", "avi") is False
     assert cut(whole, "mpegts") is None
 
@@ -49,4 +49,11 @@ def test_boxes_longer_than_four_gigabytes() -> None:
 @pytest.mark.parametrize("data", [b"", b"\0", b"RIFF", b"\x1a\x45\xdf\xa3", b"\x1a\x45\xdf\xa3\0", b"\xff" * 64])
 @pytest.mark.parametrize("container", ["mov,mp4", "matroska,webm", "avi"])
 def test_what_is_no_box_ends_the_chain(data: bytes, container: str) -> None:
-    assert cut(data, container) is False
+    assert not cut(data, container)
+
+
+@pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, (1 << 63) - 1])
+def test_sizes_that_no_file_can_have(size: int) -> None:
+    assert cut(struct.pack(">I4sQ", 1, b"free", size) + bytes(99), "mov,mp4") is True
+    two = struct.pack(">I4sQ", 1, b"mdat", 24) + bytes(8) + struct.pack(">I4sQ", 1, b"free", size)
+    assert cut(two, "mov,mp4") is True

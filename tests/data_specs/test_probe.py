@@ -99,3 +99,25 @@ def test_a_stretched_frame_counts_with_its_stretched_size(tmp_path: Path) -> Non
     with pytest.raises(MediaError, match="171 x 96") as caught:
         probe_clip(tmp_path, "not_square", Limits(pixels=96 * 170))
     assert caught.value.reason == Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"0:0|width=9|height=9",
+        b"0:0\\|width=9|height=",
+        b"99999999999999:00:00",
+        b"0:0|index=99999999|a",
+        "٣:٣٣:٣٣".encode().ljust(20, b"\0"),
+    ],
+)
+def test_a_tag_is_a_text_and_nothing_else(tmp_path: Path, value: bytes) -> None:
+    """Matroska's DURATION is written by the file's author, and printed by the tool between fields of its own."""
+    path = make_clip(tmp_path / "clip.mkv", KINDS["odd_size"], 0)
+    data = path.read_bytes()
+    at = data.index(b"DURATION") + 8
+    at = data.index(b"00:00:0", at)
+    path.write_bytes(data[:at] + value[:18].ljust(18, b"\0") + data[at + 18 :])
+    with opened(path) as descriptor:
+        found = probe(descriptor, LIMITS)
+    assert (found.size, found.stream) == ((75, 101), 0)

@@ -33,6 +33,7 @@ def test_closed_forms() -> None:
     each = mean([Measured(1.0, 2.0, 0.5, 100), Measured(3.0, 4.0, 1.5, 300)])
     assert each == Measured(2.0, 3.0, 1.0, 200)
     assert predict(each, 10, workers=1, cores=64, device="cpu") == pytest.approx(30)  # the detector is the slower
+    assert predict(Measured(6.0, 1.0, 6.0, 0), 10, 1, 64, "cuda", decoders=3) == pytest.approx(20)  # three at a time
     assert predict(each, 10, workers=1, cores=1, device="cpu") == pytest.approx(40)  # 4 s of work on one core
     assert predict(Measured(2.0, 0.5, 6.0, 0), 10, workers=1, cores=2, device="cuda") == pytest.approx(30)
     found = estimate(each, 3600, workers=4, cores_each=2, device="cpu", price_per_hour=2.0)

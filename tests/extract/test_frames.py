@@ -287,3 +287,17 @@ def test_broken_tools_are_not_taken_for_broken_media(tmp_path: Path, monkeypatch
     monkeypatch.setattr("data_specs.probe.find_tool", tools.__getitem__)
     with pytest.raises(InputError, match="cannot be used"):
         check_tools(LIMITS)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OverflowError("int too big"), ValueError("no")])
+def test_what_nobody_foresaw_costs_its_own_row(
+    ten_videos: Path, ten_manifest: Manifest, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("extract.frames.probe", fail)
+    with pytest.raises(MediaError) as caught:
+        sample_frames(ten_videos, next(iter(ten_manifest)), Sampling(2), LIMITS)
+    assert caught.value.reason is Reason.DECODE_ERROR
+    assert type(error).__name__ in caught.value.detail

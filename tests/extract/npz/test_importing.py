@@ -119,9 +119,9 @@ def test_the_most_confident_regions_by_a_slow_version(release: tuple[Path, Path]
             assert regions.boxes[frame, place, :4] == pytest.approx(expected, abs=1e-6)
             assert regions.features[frame, place].tolist() == told["x"][box].astype(np.float16).tolist()
             assert regions.scores[frame, place] == info["objects_conf"][box]
-            assert regions.labels[frame, place] == info["objects_id"][box] - 1
+            assert regions.labels[frame, place] == info["objects_id"][box]
             assert regions.attribute_labels is not None and regions.attribute_scores is not None
-            assert regions.attribute_labels[frame, place] == info["attrs_id"][box] - 1
+            assert regions.attribute_labels[frame, place] == info["attrs_id"][box]
             assert regions.attribute_scores[frame, place] == info["attrs_conf"][box]
 
 
