@@ -93,8 +93,9 @@ class Worker:
         except torch.OutOfMemoryError:
             raise InputError(
                 f"{item.id!r}: {len(decoded.images)} frames of {decoded.images.shape[2]} x {decoded.images.shape[1]}"
-                f" pixels do not fit into the memory of {self.settings.device}; fewer frames at a time:"
-                f" --set detector.batch={max(1, self.settings.detector.batch // 2)}"
+                f" pixels do not fit into the memory of {self.settings.device}; fewer frames or regions at a time, or"
+                " fewer workers a GPU: --set detector.batch, --set detector.rois_per_pass, with another --out, since"
+                " both are in the provenance; --gpus-per-worker"
             ) from None
         if not regions.count.any():
             return Failure(id=item.id, reason=Reason.NO_REGIONS, detail="the detector found nothing in any frame")
