@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from data_specs.location import Location, is_local
+from data_specs.location import Location, fresh, is_local, store_errors
 
 TEMPORARY_SUFFIX = ".partial"
 
@@ -60,9 +60,10 @@ def remove_leftovers(folder: Location) -> list[Path]:
 
 
 def _upload(source: Path, target: Location) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.fs.put_file(str(source), target.path)
-    size, arrived = source.stat().st_size, target.fs.size(target.path)
+    with store_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.fs.put_file(str(source), target.path)
+        size, arrived = source.stat().st_size, fresh(target).fs.size(target.path)
     if arrived != size:
         raise OSError(f"{target}: {arrived} of {size} bytes arrived; is there room?")
 

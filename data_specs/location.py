@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,28 @@ def location(given: str | Path | UPath) -> Location:
 def is_local(folder: Location) -> bool:
     """False for what is reached through fsspec: it has no locks, no renames that are atomic, and no permissions."""
     return isinstance(folder, Path)
+
+
+def fresh(folder: Location) -> Location:
+    """The folder as it is now: file systems behind URLs remember what they have listed before."""
+    if not is_local(folder):
+        folder.fs.invalidate_cache()
+    return folder
+
+
+@contextmanager
+def store_errors(folder: Location) -> Iterator[None]:
+    """Behind a URL, turns whatever its package raises (no credentials, no such bucket) into one kind of error.
+
+    Raises:
+        OSError: naming the URL and what its package says.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_local(folder) or isinstance(error, OSError):
+            raise
+        raise OSError(f"{folder}: {type(error).__name__}: {error}") from error
 
 
 AnyLocation = Annotated[Any, BeforeValidator(location), PlainSerializer(str)]

@@ -171,6 +171,7 @@ def _run_once(
     )
     deadline = time.monotonic() + limits.wall_s
     try:
+        _RUNNING.add(process)
         _limit(process.pid, limits)
         stdout, stderr = _collect(process, limits, deadline)
         processor_s = _wait(process, deadline)
@@ -179,6 +180,7 @@ def _run_once(
     finally:
         if process.returncode is None:
             _kill_group(process)
+        _RUNNING.discard(process)
     said = stderr.decode("utf-8", errors="replace").strip()
     return Completed(process.returncode, stdout, said), processor_s
 
@@ -187,14 +189,53 @@ def _wait(process: subprocess.Popen[bytes], deadline: float) -> float:
     """Waits for a process that has closed its outputs; its seconds of processor time."""
     pause = 0.0005
     while True:
-        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if ended:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage.ru_utime + usage.ru_stime
+        processor_s = _RUNNING.reap(process)
+        if processor_s is not None:
+            return processor_s
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(pause)
         pause = min(2 * pause, 0.05)
+
+
+def stop_tools() -> None:
+    """Kills the tools that other threads are running, for when nobody wants their results any more."""
+    _RUNNING.kill()
+
+
+class _Running:
+    """The tools that run now."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._processes.add(process)
+
+    def discard(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._processes.discard(process)
+
+    def reap(self, process: subprocess.Popen[bytes]) -> float | None:
+        """Processor seconds of a process that has ended, else None. Under the lock: no ended one is killed below."""
+        with self._lock:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if not ended:
+                return None
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return usage.ru_utime + usage.ru_stime
+
+    def kill(self) -> None:
+        with self._lock:
+            for process in self._processes:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+
+
+_RUNNING = _Running()
 
 
 class _Guard:

@@ -16,7 +16,7 @@ from data_specs import atomic
 from data_specs.configuration import Settings
 from data_specs.errors import InputError
 from data_specs.failures import Failure
-from data_specs.location import Location
+from data_specs.location import Location, fresh
 from data_specs.samples import (
     MAX_MEMBER_BYTES,
     MAX_METADATA_BYTES,
@@ -118,7 +118,7 @@ def record_path(folder: Location, name: str) -> Location:
 
 def record_paths(folder: Location) -> list[Location]:
     """The commit records' files of a folder, by shard name; other JSON files may stand beside them."""
-    found = (path for path in folder.glob("*.json") if _RECORD_NAME.fullmatch(path.name))
+    found = (path for path in fresh(folder).glob("*.json") if _RECORD_NAME.fullmatch(path.name))
     return sorted(found, key=lambda path: path.name)
 
 

@@ -6,13 +6,15 @@ What comes and goes is the cluster's: a worker may wait for a node, lose it, and
 
 from __future__ import annotations
 
+import errno
 import heapq
+import itertools
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from data_specs.samples import SampleError
 from data_specs.shards import CommitRecord, Provenance, ShardError
 from extract.plan import ShardPlan
 from extract.progress import ExtractionProgress
+from extract.safety.attempts import WorkerLostError
 from extract.safety.termination import termination_as_interrupt
 from extract.settings import ExtractionSettings
 from extract.worker import Worker
@@ -36,7 +39,16 @@ _POLL_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _ROOM_NOTICE_S = 60.0
 _NOTHING = (0, 0, 0, 0)
-_DEATHS = (ray.exceptions.RayActorError, ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)
+_DEATHS = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.RayTaskError,  # it raised what nobody foresaw, as with a GPU that is out of order
+)
+_FINAL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # no other worker would fare better
+_MOST_LOSSES = 5  # with their nodes, as often as the attempts
+_GONE_S = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +61,14 @@ class Refusal:
     usage: bool
 
 
+@dataclass(frozen=True)
+class Place:
+    """A worker's node and process id: another pair is another process."""
+
+    node: str
+    pid: int
+
+
 @ray.remote(max_restarts=-1, max_task_retries=0, max_concurrency=2)
 class ShardActor:
     """A worker in a process of its own. A second thread answers ``progress`` while a shard is being made."""
@@ -58,9 +78,13 @@ class ShardActor:
         self._items = self._frames = self._failed = self._beats = 0
 
     @ray.method(max_task_retries=-1)
-    def ready(self) -> Refusal | tuple[str, int]:
-        """Node and process id, once the actor was placed, or restarted, and its detector loaded."""
-        return _refusing(self._place)
+    def placed(self) -> Place:
+        """Where it is, as soon as it is anywhere."""
+        return Place(ray.get_runtime_context().get_node_id(), os.getpid())
+
+    def load(self, provenance: dict[str, Any]) -> Refusal | None:
+        """Loads the detector and looks whether this node can make what is asked for."""
+        return _refusing(lambda: self._worker.check(Provenance.model_validate(provenance)))
 
     def extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> Refusal | str:
         """Makes one shard; gives its commit record as JSON."""
@@ -69,10 +93,6 @@ class ShardActor:
     def progress(self) -> tuple[int, int, int, int]:
         """Items, frames, failures and other signs of life since this actor's process started."""
         return self._items, self._frames, self._failed, self._beats
-
-    def _place(self) -> tuple[str, int]:
-        self._worker.load()
-        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     def _extract(self, shard: ShardPlan, provenance: dict[str, Any]) -> str:
         described = Provenance.model_validate(provenance)
@@ -89,10 +109,16 @@ class ShardActor:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _end_process(pid: int) -> None:
-    """Kills a worker of this node that answers nobody; any other process is left alone."""
-    with suppress(OSError):
-        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ShardActor"):
+    """Kills a worker of this node that answers nobody, and waits until it is gone; other processes are left alone."""
+    deadline = time.monotonic() + _GONE_S
+    while time.monotonic() < deadline:
+        try:
+            if not Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::ShardActor"):
+                return
             os.kill(pid, signal.SIGKILL)
+        except OSError:
+            return
+        time.sleep(_POLL_S / 10)
 
 
 def make_on_cluster(
@@ -110,28 +136,34 @@ def make_on_cluster(
             cannot use its detector.
         ShardError: a shard's worker died ``settings.attempts`` times, or a shard cannot be written.
     """
+    first = next(iter(todo := iter(todo)), None)
+    if first is None:  # then nobody need be waited for
+        return
     needs = {
         "CPU": max(settings.threads, settings.decoders),
         "GPU": settings.gpus_per_worker if settings.device.startswith("cuda") else 0,
     }
     absolute = settings.model_copy(update={"root": settings.root.absolute(), "out": settings.out.absolute()})
-    with _cluster(workers, needs, address):
+    with _cluster(workers, needs, address) as own:
         _refuse_too_many(workers, needs, address)
         options = {"num_cpus": needs["CPU"], "num_gpus": needs["GPU"]}
         actors = [ShardActor.options(**options).remote(absolute.model_dump()) for _ in range(workers)]
+        foreman = _Foreman(actors, itertools.chain([first], todo), provenance, progress, settings)
         try:
-            yield from _Foreman(actors, iter(todo), provenance, progress, settings).run()
+            yield from foreman.run()
         finally:
-            _dismiss(actors)
+            if not own:  # else they end with it
+                foreman.dismiss()
 
 
 @dataclass
 class _Task:
-    """A shard in a worker's hands."""
+    """A shard in a worker's hands. attempt: counted from 1. losses: earlier workers that went with their nodes."""
 
     actor: Any
     shard: ShardPlan
     attempt: int
+    losses: int
 
 
 @dataclass(frozen=True)
@@ -154,13 +186,13 @@ class _Foreman:
         progress: ExtractionProgress,
         settings: ExtractionSettings,
     ) -> None:
-        self._todo = todo
+        self._actors, self._todo, self._settings = actors, todo, settings
         self._provenance = provenance.model_dump()
-        self._settings = settings
         self._meter = _Meter(actors, progress)
-        self._starting = {actor.ready.remote(): actor for actor in actors}
-        self._deaths = dict.fromkeys(actors, 0)  # while starting, in a row
-        self._places: dict[Any, tuple[str, int]] = {}
+        self._placing = {actor.placed.remote(): actor for actor in actors}
+        self._loading: dict[Any, Any] = {}
+        self._deaths = dict.fromkeys(actors, 0)  # while loading, in a row
+        self._places: dict[Any, Place] = {}
         self._idle: list[Any] = []
         self._running: dict[Any, _Task] = {}
         self._again: list[tuple[float, int, _Loss]] = []
@@ -174,38 +206,69 @@ class _Foreman:
             if self._exhausted and not self._running and not self._again:
                 self._meter.finish()
                 return
-            done, _ = ray.wait([*self._running, *self._starting], num_returns=1, timeout=_POLL_S)
+            awaited = [*self._running, *self._loading, *self._placing]
+            done, _ = ray.wait(awaited, num_returns=1, timeout=_POLL_S) if awaited else ([], [])
+            if not awaited:  # all idle, and what is left has to pause
+                time.sleep(_POLL_S)
             self._meter.poll()
             self._replace_hung()
             self._notice_want_of_room()
             for reference in done:
-                if reference in self._starting:
+                if reference in self._placing:
+                    self._place(reference)
+                elif reference in self._loading:
                     self._welcome(reference)
                 elif (record := self._take(reference)) is not None:
                     yield record
 
+    def dismiss(self) -> None:
+        """Ends the workers and waits until they are gone, so that nobody writes any more."""
+        for actor in self._actors:
+            ray.kill(actor)
+        if ends := [self._end(place) for place in self._places.values()]:
+            ray.wait(ends, num_returns=len(ends), timeout=_GONE_S)
+
     def _hand_out(self) -> None:
         while self._idle and (work := self._next()) is not None:
-            actor, (shard, attempt) = self._idle.pop(), work
+            actor = self._idle.pop()
             self._meter.begin(actor)
-            self._running[actor.extract.remote(shard, self._provenance)] = _Task(actor, shard, attempt)
+            task = _Task(actor, *work)
+            self._running[actor.extract.remote(task.shard, self._provenance)] = task
 
-    def _next(self) -> tuple[ShardPlan, int] | None:
+    def _next(self) -> tuple[ShardPlan, int, int] | None:
         if self._again and self._again[0][0] <= time.monotonic():
             return self._once_more(heapq.heappop(self._again)[2])
         shard = None if self._exhausted else next(self._todo, None)
         self._exhausted = shard is None
-        return None if shard is None else (shard, 1)
+        return None if shard is None else (shard, 1, 0)
+
+    def _place(self, reference: Any) -> None:
+        actor = self._placing.pop(reference)
+        try:
+            place = ray.get(reference)
+        except _DEATHS as error:
+            raise WorkerLostError(f"a worker cannot start: {_cause(error)}") from None
+        if self._places.get(actor) == place:  # it was thought dead, and may still be at work on its shard
+            ray.kill(actor, no_restart=False)
+            self._end(place)
+            self._placing[actor.placed.remote()] = actor
+            return
+        self._places[actor] = place
+        self._meter.begin(actor)
+        self._loading[actor.load.remote(self._provenance)] = actor
 
     def _welcome(self, reference: Any) -> None:
-        actor = self._starting.pop(reference)
+        actor = self._loading.pop(reference)
         try:
-            self._places[actor] = _accepted(ray.get(reference))
+            _accepted(ray.get(reference))
         except _DEATHS as error:
             self._deaths[actor] += 1
-            if getattr(error, "actor_init_failed", False) or self._deaths[actor] >= self._settings.attempts:
-                raise ShardError(f"a worker cannot start: {_cause(error)}") from None
-            self._starting[actor.ready.remote()] = actor
+            if self._deaths[actor] >= self._settings.attempts:
+                raise WorkerLostError(
+                    f"a worker died {self._deaths[actor]} times while it loaded its detector, last of: {_cause(error)}"
+                ) from None
+            log.warning("a worker died while it loaded its detector: %s", _cause(error))
+            self._restart(actor, error)
             return
         self._deaths[actor] = 0
         self._idle.append(actor)
@@ -222,35 +285,48 @@ class _Foreman:
 
     def _put_back(self, task: _Task, error: Exception) -> None:
         """The shard waits, twice as long after every death, and the worker is awaited."""
-        pause = min(2.0**task.attempt, _LONGEST_PAUSE_S)
-        loss = _Loss(task, self._places[task.actor][0], _cause(error))
+        pause = min(2.0 ** (task.attempt + task.losses), _LONGEST_PAUSE_S)
+        loss = _Loss(task, self._places[task.actor].node, _cause(error))
         heapq.heappush(self._again, (time.monotonic() + pause, id(loss), loss))
-        self._starting[task.actor.ready.remote()] = task.actor
+        self._restart(task.actor, error)
 
-    def _once_more(self, loss: _Loss) -> tuple[ShardPlan, int]:
+    def _restart(self, actor: Any, error: Exception) -> None:
+        if isinstance(error, ray.exceptions.RayTaskError):  # it lives, but nobody knows in which state
+            ray.kill(actor, no_restart=False)
+        self._placing[actor.placed.remote()] = actor
+
+    def _once_more(self, loss: _Loss) -> tuple[ShardPlan, int, int]:
         """A worker whose node went with it, which is known only after a while, had no part in its death."""
-        shard, most = loss.task.shard, self._settings.attempts
+        task, most = loss.task, self._settings.attempts
         blamed = any(node["NodeID"] == loss.node and node["Alive"] for node in ray.nodes())
-        attempt = loss.task.attempt + blamed
-        if attempt > most:
-            raise ShardError(f"{shard.name}: its worker died {most} times, last of: {loss.cause}")
+        attempt, losses = task.attempt + blamed, task.losses + (not blamed)
+        if attempt > most or losses > _MOST_LOSSES * most:
+            raise WorkerLostError(
+                f"{task.shard.name}: its worker died {attempt - 1} times and was lost with its node {losses} times,"
+                f" last of: {loss.cause}"
+            )
         said = f"died, attempt {attempt} of {most}" if blamed else "was lost with its node"
-        log.warning("%s: its worker %s", shard.name, said)
-        return shard, attempt
+        log.warning("%s: its worker %s", task.shard.name, said)
+        return task.shard, attempt, losses
 
     def _replace_hung(self) -> None:
-        for task in self._running.values():
-            silent = self._meter.silence(task.actor)
-            if silent <= self._settings.hung_s:
+        busy = {task.actor: task.shard.name for task in self._running.values()}
+        busy |= dict.fromkeys(self._loading.values(), "the detector")
+        for actor, work in busy.items():
+            silent = self._meter.silence(actor)
+            if silent <= self._settings.silence_s:
                 continue
-            log.warning("%s: no item was finished for %.0f s; its worker is replaced", task.shard.name, silent)
-            self._meter.begin(task.actor)
-            ray.kill(task.actor, no_restart=False)
-            node, pid = self._places[task.actor]  # a stopped process does not hear Ray
-            _end_process.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(pid)
+            log.warning("%s: nothing was finished for %.0f s; its worker is replaced", work, silent)
+            self._meter.begin(actor)
+            ray.kill(actor, no_restart=False)
+            self._end(self._places[actor])  # a stopped process does not hear Ray
+
+    def _end(self, place: Place) -> Any:
+        where = NodeAffinitySchedulingStrategy(place.node, soft=False)
+        return _end_process.options(scheduling_strategy=where).remote(place.pid)
 
     def _notice_want_of_room(self) -> None:
-        if self._running or self._idle:
+        if self._running or self._idle or self._loading:
             self._waiting_since = time.monotonic()
         elif time.monotonic() - self._waiting_since > _ROOM_NOTICE_S:
             self._waiting_since = time.monotonic()
@@ -310,8 +386,12 @@ def _refusing(work: Callable[[], Any]) -> Any:
         return work()
     except InputError as error:
         return Refusal(error.message, usage=True)
-    except (OSError, ShardError, SampleError) as error:
+    except (ShardError, SampleError) as error:
         return Refusal(str(error), usage=False)
+    except OSError as error:
+        if error.errno in _FINAL:
+            return Refusal(str(error), usage=False)
+        raise
 
 
 def _accepted(answer: Any) -> Any:
@@ -320,24 +400,16 @@ def _accepted(answer: Any) -> Any:
     return answer
 
 
-def _dismiss(actors: list[Any]) -> None:
-    """Ends the workers and waits until they are gone, so that nobody writes any more."""
-    for actor in actors:
-        ray.kill(actor)
-    for actor in actors:
-        with suppress(*_DEATHS, ray.exceptions.GetTimeoutError):
-            ray.get(actor.progress.remote(), timeout=20 * _POLL_S)
-
-
 def _cause(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
 
 
 @contextmanager
-def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iterator[None]:
-    """Ray for the length of the block: the cluster at ``address``, else one of our own on this machine."""
+def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iterator[bool]:
+    """Ray for the length of the block: the cluster at ``address``, else one of our own (True) on this machine."""
     if ray.is_initialized():
-        yield
+        yield False
         return
     own = {
         "address": "local",  # said, because RAY_ADDRESS would stand in for nothing
@@ -354,7 +426,7 @@ def _cluster(workers: int, needs: dict[str, float], address: str | None) -> Iter
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {_cause(error)}") from None
     try:
         with termination_as_interrupt():  # Ray has put a handler of its own there, which aborts
-            yield
+            yield address is None
     finally:
         ray.shutdown()
 

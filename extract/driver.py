@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
-from data_specs.location import Location
+from data_specs.location import Location, store_errors
 from data_specs.manifest import SPLITS
 from data_specs.shard_index import ShardIndex, build_index, write_labels
 from data_specs.shards import (
     CommitRecord,
     Provenance,
+    ShardError,
     committed,
     iterate_records,
     provenance_difference,
     record_paths,
 )
 from extract.frames import check_tools
-from extract.plan import ShardPlan
+from extract.plan import PlannedShards, ShardPlan
 from extract.progress import ExtractionProgress
 from extract.safety import attempts
 from extract.safety.disk import full_disk_said
@@ -32,18 +33,6 @@ from extract.settings import ExtractionSettings
 from extract.worker import Worker
 
 CONFIG_NAME = "config.yaml"
-
-
-class Shards(Protocol):
-    """What a plan offers: its shards in order, and their names and number of items without making them."""
-
-    @property
-    def names(self) -> list[str]: ...
-
-    @property
-    def num_items(self) -> int: ...
-
-    def __iter__(self) -> Iterator[ShardPlan]: ...
 
 
 @dataclass(frozen=True)
@@ -58,20 +47,8 @@ class Outcome:
     failures: int
 
 
-@dataclass
-class _Count:
-    """Shards and failures so far; records themselves are not kept, so memory does not grow with them."""
-
-    shards: int = 0
-    failures: int = 0
-
-    def add(self, failures: int) -> None:
-        self.shards += 1
-        self.failures += failures
-
-
 def run_extraction(
-    settings: ExtractionSettings, plan: Shards, provenance: Provenance, workers: int, address: str | None
+    settings: ExtractionSettings, plan: PlannedShards, provenance: Provenance, workers: int, address: str | None
 ) -> Outcome:
     """Makes every shard of the plan that is not committed yet, then the index.
 
@@ -85,45 +62,60 @@ def run_extraction(
     if not settings.root.is_dir():
         raise InputError(f"--root {settings.root}: no such folder; it is where the manifest's media paths start")
     try:
-        settings.out.mkdir(parents=True, exist_ok=True)
+        with store_errors(settings.out):
+            settings.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{settings.out}: cannot be made: {error.strerror}; choose another --out") from None
+        said = error.strerror or error
+        raise InputError(f"{settings.out}: cannot be made or reached: {said}; choose another --out") from None
     check_tools(settings.limits.limits())
     with alone_in(settings.out), full_disk_said(settings.out), termination_as_interrupt():
         atomic.remove_leftovers(settings.out)
         standing = _standing(settings.out, plan, provenance)
         try:
-            return _make(settings, plan, standing, provenance, workers, address)
-        finally:  # no worker is alive here: what they left is of those that died or were stopped on the way
+            outcome = _make(settings, plan, standing, provenance, workers, address)
+        except attempts.WorkerLostError:
+            raise
+        except (KeyboardInterrupt, InputError, ShardError):
+            attempts.forget(settings.out)  # workers that were stopped for it had done nothing wrong
+            raise
+        finally:  # no worker is alive here: what is left is of those that died or were stopped on the way
             atomic.remove_leftovers(settings.out)
-            attempts.forget(settings.out)
+        return outcome
 
 
 def _make(
     settings: ExtractionSettings,
-    plan: Shards,
-    standing: dict[str, tuple[str, int]],
+    plan: PlannedShards,
+    standing: dict[str, int],
     provenance: Provenance,
     workers: int,
     address: str | None,
 ) -> Outcome:
-    skipped, made = _Count(), _Count()
+    made, failures = 0, sum(standing.values())  # records are not kept, so memory does not grow with them
     with ExtractionProgress(plan.num_items) as progress:
-        todo = _uncommitted(settings.out, plan, standing, skipped, progress)
+        progress.skip(plan.items_of(standing))
+        todo = plan.shards(set(plan.names) - standing.keys())
         if workers == 0:
             records = _make_here(settings, todo, provenance, progress)
         else:
             from extract.cluster import make_on_cluster
 
             records = make_on_cluster(settings, todo, provenance, workers, address, progress)
-        for record in records:
-            made.add(len(record.failures))
+        with closing(records):
+            for record in records:
+                made += 1
+                failures += len(record.failures)
     write_labels(settings.out, settings.detector.classes)
     if any(_series(name) in SPLITS for name in plan.names):  # the limits of a retry are its own
         described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
         atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, iterate_records(settings.out))
-    return Outcome(index, made.shards, skipped.shards, made.failures + skipped.failures)
+    if lost := set(plan.names) - {entry.url.removesuffix(".tar") for entry in index.shardlist}:
+        raise ShardError(
+            f"{settings.out}: {len(lost)} shards, {min(lost)} among them, were made and are not there; do all nodes"
+            " share that folder, and is no other run at work in it?"
+        )
+    return Outcome(index, made, len(standing), failures)
 
 
 def _make_here(
@@ -134,37 +126,16 @@ def _make_here(
         yield worker.extract(shard, provenance, progress.item)
 
 
-def _uncommitted(
-    folder: Location,
-    plan: Shards,
-    standing: dict[str, tuple[str, int]],
-    skipped: _Count,
-    progress: ExtractionProgress,
-) -> Iterator[ShardPlan]:
-    """Shards that are still to be made; the others are counted in ``skipped``."""
-    for shard in plan:
-        if shard.name not in standing:
-            yield shard
-            continue
-        plan_hash, failures = standing[shard.name]
-        if plan_hash != shard.hash:
-            raise InputError(
-                f"{folder}/{shard.name}.tar was made from another plan (manifest rows or --videos-per-shard differ);"
-                " choose another --out"
-            )
-        skipped.add(failures)
-        progress.skip(len(shard.items))
-
-
-def _standing(folder: Location, plan: Shards, provenance: Provenance) -> dict[str, tuple[str, int]]:
-    """Plan hash and number of failures of each committed shard of the plan, by name.
+def _standing(folder: Location, plan: PlannedShards, provenance: Provenance) -> dict[str, int]:
+    """Number of failures of each shard of the plan that is committed, by name.
 
     Raises:
-        InputError: a shard of the folder was made differently, or does not belong to a plan of this kind.
+        InputError: a shard of the folder was made or planned differently.
     """
     planned = set(plan.names)
     series = {_series(name) for name in planned}
-    found: dict[str, tuple[str, int]] = {}
+    hashes: dict[str, str] = {}
+    failures: dict[str, int] = {}
     for path in record_paths(folder):
         record = committed(folder, path.stem)
         if record is None:
@@ -173,10 +144,16 @@ def _standing(folder: Location, plan: Shards, provenance: Provenance) -> dict[st
             difference = provenance_difference(record.provenance, provenance)
             raise InputError(f"{folder}/{record.shard} was made differently ({difference}); choose another --out")
         if record.name in planned:
-            found[record.name] = (record.plan_hash, len(record.failures))
+            hashes[record.name], failures[record.name] = record.plan_hash, len(record.failures)
         elif _series(record.name) in series:
             raise InputError(f"{folder}/{record.shard} is not in this plan; choose another --out")
-    return found
+    for shard in plan.shards(hashes):
+        if hashes[shard.name] != shard.hash:
+            raise InputError(
+                f"{folder}/{shard.name}.tar was made from another plan (manifest rows or --videos-per-shard differ);"
+                " choose another --out"
+            )
+    return failures
 
 
 def _series(name: str) -> str:

@@ -6,7 +6,7 @@ so that a round which was stopped goes on to the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from data_specs.manifest import SPLITS, Manifest
 from data_specs.manifest_rows import plain_texts
 from data_specs.series import ShardName
 from data_specs.shards import record_path
-from extract.plan import ShardPlan
+from extract.plan import PlannedShards
 
 ROUND_VERSION = 1
 _MAX_ROUND_BYTES = 1 << 30
@@ -44,42 +44,26 @@ class RetryRound(Settings):
     ids: tuple[str, ...]
 
 
-class RetryPlan:
-    """The shards of a round, with the face of ``extract.plan.Plan``.
+class RetryPlan(PlannedShards):
+    """The shards of a round.
 
     Raises:
         InputError: the manifest lacks an id of the round.
     """
 
     def __init__(self, manifest: Manifest, planned: RetryRound) -> None:
-        self._manifest = manifest
         places = pc.index_in(pa.array(planned.ids, pa.string()), value_set=manifest.table["id"].combine_chunks())
         if places.null_count:
             raise InputError(f"the manifest has no row with id {planned.ids[places.index(None).as_py()]!r}")
         split_of = plain_texts(manifest.table["split"])
         splits = split_of.take(places).to_pylist()
-        self._rows: list[tuple[str, Sequence[int]]] = []
+        shards: list[tuple[str, Sequence[int]]] = []
         for split in SPLITS:
             rows = [row for row, found in zip(places.to_pylist(), splits, strict=True) if found == split]
             for number, at in enumerate(range(0, len(rows), planned.videos_per_shard)):
                 name = str(ShardName(planned.round, split, number))
-                self._rows.append((name, rows[at : at + planned.videos_per_shard]))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __iter__(self) -> Iterator[ShardPlan]:
-        for name, rows in self._rows:
-            yield ShardPlan(name, tuple(self._manifest.take(rows)))
-
-    @property
-    def num_items(self) -> int:
-        return sum(len(rows) for _, rows in self._rows)
-
-    @property
-    def names(self) -> list[str]:
-        """Shard names, in order."""
-        return [name for name, _ in self._rows]
+                shards.append((name, rows[at : at + planned.videos_per_shard]))
+        super().__init__(manifest, shards)
 
 
 def read_round(folder: Location, number: int) -> RetryRound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from data_specs.configuration import Settings, build, override
 from data_specs.location import AnyLocation
@@ -16,6 +16,7 @@ from data_specs.shards import Provenance, file_sha256
 from extract.presets import DetectorSettings, find_weights, read_preset
 from extract.sampling import SEGMENT_MIDDLES, Sampling
 
+_CALLS_AN_ITEM = 4  # a probe, a decode, one more from the file's start, and one that was killed and run again
 _NOT_IN_PROVENANCE = ("about", "weights", "sha256", "weights_from", "classes")
 
 
@@ -40,7 +41,7 @@ class ExtractionSettings(Settings):
     that waits for frames wants more. decode_ahead: clips decoded and not yet seen by the detector; it bounds memory.
     gpus_per_worker: a share of a GPU, or several. attempts: times a shard's worker may die before the run is given up.
     item_s: seconds an item may take in all when it is done alone, after its worker died. hung_s: seconds without any
-    item finished after which a worker is taken for hung and replaced.
+    item finished after which a worker is taken for hung and replaced. Where limits.wall_s is long, both are longer.
     """
 
     root: Path
@@ -54,7 +55,7 @@ class ExtractionSettings(Settings):
     threads: int = Field(default=1, ge=1)
     decoders: int = Field(default=1, ge=1, le=64)
     decode_ahead: int = Field(default=2, ge=1, le=1024)
-    gpus_per_worker: float = Field(default=1.0, gt=0)
+    gpus_per_worker: float = Field(default=1.0, ge=0.001)
     attempts: int = Field(default=10, ge=1)
     item_s: float = Field(default=300.0, gt=0)
     hung_s: float = Field(default=900.0, gt=0)
@@ -64,11 +65,22 @@ class ExtractionSettings(Settings):
     def sampler(self) -> Sampling:
         return Sampling(self.frames, self.sampling, self.seed)
 
-    @model_validator(mode="after")
-    def _hung_is_longer_than_an_item(self) -> ExtractionSettings:
-        if self.hung_s <= self.item_s:
-            raise ValueError(f"hung_s is {self.hung_s:g}, more than item_s ({self.item_s:g}) is needed")
-        return self
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _shares_or_whole_ones(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError("a worker has a share of one GPU, up to 1, or several whole ones")
+        return round(gpus, 3)
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds for one item by itself: no less than its calls of ffmpeg may take together."""
+        return max(self.item_s, _CALLS_AN_ITEM * self.limits.wall_s)
+
+    @property
+    def silence_s(self) -> float:
+        """Seconds without an item finished after which a worker is taken for hung."""
+        return max(self.hung_s, 1.5 * self.patience_s)
 
 
 def make_settings(detector: str, assignments: tuple[str, ...], **options: object) -> ExtractionSettings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,7 @@ from data_specs.errors import InputError
 from data_specs.location import Location, is_local
 
 LOCK_NAME = ".lock"
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -31,4 +34,8 @@ def alone_in(folder: Location) -> Iterator[None]:
             raise InputError(
                 f"{folder}: another extraction is at work in it; wait for it or choose another --out"
             ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                raise
+            log.warning("%s: this file system knows no locks; see to it that no second run writes there", folder)
         yield

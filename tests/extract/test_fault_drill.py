@@ -77,7 +77,7 @@ def test_twenty_kills_change_nothing(drill: Drill, calm: Path, server: LoopbackS
     assert bytes_of(out) == bytes_of(calm)
     assert alive_with(MARK, str(tmp_path)) == []
     after = listing(tmp_path) | listing(drill.root.parent)
-    assert {path for path in after.items() - before.items() if out not in (path[0], *path[0].parents)} == set()
+    assert {path for path in after.items() ^ before.items() if out not in (path[0], *path[0].parents)} == set()
     assert server.asked == []
 
 
@@ -92,17 +92,17 @@ def run_under_fire(drill: Drill, out: Path, environment: dict[str, str], shards:
     while killed < KILLS and driver.poll() is None:
         wait_for(out, shards * killed // (KILLS + 1), driver)
         time.sleep(draw.uniform(0.0, 1.5))
-        victims = [
-            process for process, title in carrying(MARK, environment[MARK]) if title.startswith("ray::ShardActor")
-        ]
-        victim = driver.pid if killed in of_drivers else draw.choice(sorted(victims) or [0])
+        victim = driver.pid if killed in of_drivers else draw.choice(workers_of(environment) or [0])
         if victim == 0 or not hit(victim):
             continue
         killed += 1
         if victim == driver.pid:
             driver.communicate()
             driver = start(drill, out, environment)
-    _, said = driver.communicate(timeout=400)
+    try:
+        _, said = driver.communicate(timeout=400)
+    finally:
+        driver.kill()
     return killed, driver.returncode, said
 
 
@@ -126,6 +126,7 @@ def wait_for(out: Path, committed: int, driver: subprocess.Popen[str]) -> None:
         if out.is_dir() and len(list(out.glob("train-*.json"))) >= committed and any(out.glob(".*.begun")):
             return
         time.sleep(0.02)
+    assert driver.poll() is not None, f"nothing was at work for minutes; {committed} shards were awaited"
 
 
 def hit(process: int) -> bool:

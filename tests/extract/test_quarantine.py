@@ -16,7 +16,7 @@ from tests.extract import faults
 from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of
 
-PATIENCE = ["--set", "item_s=10", "--set", "hung_s=15"]
+PATIENCE = ["--set", "limits.wall_s=2.5", "--set", "item_s=10", "--set", "hung_s=15"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_killers_are_quarantined_and_their_shard_is_completed(with_killers: Path
         command(with_killers, tmp_path / "ray", 2), env=environment, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 1, done.stderr
-    assert "no item was finished for" in done.stderr
+    assert "nothing was finished for" in done.stderr
     found = list(records(tmp_path / "ray"))
     failures = {f.id: (f.reason.value, f.detail) for record in found for f in record.failures}
     said = "the process that worked on it ended 2 times: "
