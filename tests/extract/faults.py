@@ -1,4 +1,4 @@
-"""Items that do to the process that works on them what a broken driver, a bomb or a hang would, for tests.
+"""Items that do to the process that works on them what a broken driver, a bomb or a hang would do, for tests.
 
 The harm is done by the interpreter itself: ``environment`` puts a ``sitecustomize`` on its path that waits for an item
 with one of these names to be opened.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-KILLS, STOPS = "kills.mp4", "stops.mp4"
+KILLS, STOPS, RAISES = "kills.mp4", "stops.mp4", "raises.mp4"
 
 _SITECUSTOMIZE = f"""
 import os, signal
@@ -19,6 +19,8 @@ def watched(path, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     if str(path).endswith({STOPS!r}):
         os.kill(os.getpid(), signal.SIGSTOP)
+    if str(path).endswith({RAISES!r}):
+        raise RuntimeError("the device is out of order")
     return original(path, *arguments, **options)
 os.open = watched
 """

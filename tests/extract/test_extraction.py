@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,10 +16,15 @@ import pytest
 
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest, read_manifest
+from data_specs.media import Limits, run_tool, stop_tools
 from data_specs.shard_index import build_index, read_index
-from data_specs.shards import iterate_shard, records
+from data_specs.shards import ShardError, iterate_shard, records
+from extract.ahead import ahead
 from extract.coverage import measure_coverage
+from extract.plan import Plan
+from extract.settings import provenance
 from extract.verify import verify
+from extract.worker import Worker
 from tests.extract.runs import HOSTILE, bytes_of, extract, settings_for
 
 
@@ -230,3 +236,60 @@ def test_verify_finds_every_fault(ten_shards: Path, tmp_path: Path) -> None:
     unlisted = broken("unlisted")
     build_index(unlisted, records(unlisted)[:1])
     assert any("does not list" in line for line in verified(unlisted))
+
+
+def test_a_worker_looks_whether_its_node_can_do_it(ten_videos: Path, ten_manifest_path: Path, tmp_path: Path) -> None:
+    items = read_manifest(ten_manifest_path)
+    settings = settings_for(ten_videos, tmp_path / "s")
+    made_with = provenance(settings, items, ten_manifest_path)
+    Worker(settings).check(made_with)
+    for change, said in (({"ffmpeg": "0.1"}, "not 0.1"), ({"weights_sha256": "0" * 64}, "weights")):
+        with pytest.raises(InputError, match=said):
+            Worker(settings).check(made_with.model_copy(update=change))
+    elsewhere = settings.model_copy(update={"root": tmp_path / "not mounted"})
+    with pytest.raises(InputError, match="is it mounted there"):
+        Worker(elsewhere).check(made_with)
+    shard = next(iter(Plan(items, None, 4)))
+    with pytest.raises(InputError, match="is gone from"):
+        Worker(elsewhere).extract(shard, made_with)
+    assert not list((tmp_path / "s").iterdir())
+
+
+def test_shards_that_were_made_and_are_not_there_are_missed(
+    ten_videos: Path, ten_manifest_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a node writes to a disk of its own under the same name."""
+    out = tmp_path / "s"
+    monkeypatch.setattr("extract.driver.write_labels", lambda *_: (out / "train-00001.json").unlink())
+    with pytest.raises(ShardError, match=r"1 shards, train-00001 among them, were made and are not there"):
+        extract(ten_manifest_path, settings_for(ten_videos, out))
+
+
+def test_another_plan_is_refused_before_anything_is_made(
+    ten_shards: Path, ten_videos: Path, ten_manifest_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    shutil.copytree(ten_shards, folder)
+    (folder / "train-00000.json").unlink()
+    before = bytes_of(folder)
+    with pytest.raises(InputError, match="another plan"):
+        extract(ten_manifest_path, settings_for(ten_videos, folder), per_shard=3)
+    assert bytes_of(folder) == before
+    extract(ten_manifest_path, settings_for(ten_videos, folder))
+    assert bytes_of(folder) == bytes_of(ten_shards)
+
+
+def test_ctrl_c_ends_a_tool_that_is_under_way(tmp_path: Path) -> None:
+    """Nobody waits until the tool has used up its time."""
+    began = threading.Event()
+
+    def hang(_: int) -> None:
+        began.set()
+        run_tool([sys.executable, "-c", "import time; time.sleep(600)"], Limits(wall_s=600.0))
+
+    clips = ahead(iter([1, 2]), lambda n: hang(n) if n == 2 else n, threads=2, most=2, stop=stop_tools)
+    assert next(clips) == (1, 1)
+    assert began.wait(60)
+    started = time.monotonic()
+    clips.close()
+    assert time.monotonic() - started < 300

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from data_specs.errors import InputError
+from data_specs.failures import Failure
 from data_specs.manifest import Item, Manifest, ManifestInfo, write_manifest
 from data_specs.shards import iterate_shard, records
+from extract.safety.attempts import begun
+from extract.safety.isolation import Work, each_alone
 from tests.extract import faults
 from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of
@@ -21,11 +25,11 @@ PATIENCE = ["--set", "limits.wall_s=2.5", "--set", "item_s=10", "--set", "hung_s
 
 @pytest.fixture(scope="module")
 def with_killers(ten_videos: Path, ten_manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A media root with two clips that are good and whose names are fatal, and ``m.parquet`` beside them."""
+    """A media root with three clips that are good and whose names are fatal, and ``m.parquet`` beside them."""
     root = tmp_path_factory.mktemp("killers")
     shutil.copytree(ten_videos / "videos", root / "videos")
     items = list(ten_manifest)
-    for place, name in ((1, faults.KILLS), (4, faults.STOPS)):
+    for place, name in ((1, faults.KILLS), (4, faults.STOPS), (8, faults.RAISES)):
         shutil.copy(ten_videos / items[0].path, root / name)
         items.insert(place, Item(name.removesuffix(".mp4"), name, "train", captions=("fatal",)))
     write_manifest(root / "m.parquet", items, ManifestInfo("msrvtt", "1k-A"))
@@ -54,6 +58,7 @@ def test_killers_are_quarantined_and_their_shard_is_completed(with_killers: Path
     assert failures == {
         "kills": ("killed_worker", f"{said}killed by SIGKILL"),
         "stops": ("killed_worker", f"{said}no answer within 10 s"),
+        "raises": ("killed_worker", f"{said}RuntimeError: the device is out of order"),
     }
     assert sum(record.num_samples for record in found) == 10
     assert alive_with("REGIONVLP_TEST", str(tmp_path)) == []
@@ -61,7 +66,7 @@ def test_killers_are_quarantined_and_their_shard_is_completed(with_killers: Path
     killed = subprocess.run(here, env=environment, capture_output=True, timeout=400)
     assert killed.returncode == -signal.SIGKILL  # in this process nobody is there to see it; the next run knows
     shutil.copytree(tmp_path / "ray", tmp_path / "half")
-    for name in ("train-00000", "train-00001"):
+    for name in ("train-00000", "train-00001", "train-00002"):
         (tmp_path / "half" / f"{name}.json").unlink()
         (tmp_path / "half" / f".{name}.begun").touch()
     again = command(with_killers, tmp_path / "half", 0)
@@ -70,7 +75,7 @@ def test_killers_are_quarantined_and_their_shard_is_completed(with_killers: Path
 
 
 def test_a_shard_done_with_care_has_the_same_bytes(ten_shards: Path, with_killers: Path, tmp_path: Path) -> None:
-    """Without their harm the two are plain clips, done in this process or in a child."""
+    """Without their harm the three are plain clips, done in this process or in a child."""
     calm, careful = tmp_path / "calm", tmp_path / "careful"
     assert subprocess.run(command(with_killers, calm, 0), capture_output=True, timeout=400).returncode == 0
     careful.mkdir()
@@ -78,4 +83,32 @@ def test_a_shard_done_with_care_has_the_same_bytes(ten_shards: Path, with_killer
     assert subprocess.run(command(with_killers, careful, 0), capture_output=True, timeout=400).returncode == 0
     assert bytes_of(careful) == bytes_of(calm)
     samples = [s.id for record in records(calm) for s in iterate_shard(calm / record.shard)]
-    assert len(samples) == 12
+    assert len(samples) == 13
+
+
+def test_an_item_that_takes_careful_workers_with_it_is_known_by_the_mark(tmp_path: Path) -> None:
+    """As where the kernel kills a whole container: nobody is left to tell, but for what stands beside the shard."""
+    for deaths in range(4):
+        with begun(tmp_path, "train-00000") as mark:
+            assert mark.died == (deaths > 0)
+            assert mark.enter("bomb") == deaths
+            left = (tmp_path / ".train-00000.begun").read_bytes()  # the worker dies here
+        (tmp_path / ".train-00000.begun").write_bytes(left)
+    with begun(tmp_path, "train-00000") as mark:
+        items = [Item("bomb", "bomb.mp4", "train")]
+        ((item, found),) = each_alone(items, _never, 1.0, mark, lambda: None)
+        assert isinstance(found, Failure)
+        assert (item.id, found.reason.value) == ("bomb", "killed_worker")
+        assert "died 3 times" in found.detail
+    assert not list(tmp_path.iterdir())
+
+
+def _never() -> Work:
+    raise AssertionError("no child is started for it")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, InputError("no"), RuntimeError("a device")])
+def test_who_says_what_is_wrong_leaves_no_mark(tmp_path: Path, error: BaseException) -> None:
+    with pytest.raises(BaseException, match=""), begun(tmp_path, "train-00000"):
+        raise error
+    assert bool(list(tmp_path.iterdir())) == isinstance(error, RuntimeError)
