@@ -37,11 +37,9 @@ class Mark:
         self._place.parent.mkdir(parents=True, exist_ok=True)
         self._place.touch()
 
-    def enter(self, identifier: str) -> int:
-        """Notes the item in hand; how many careful workers have died over it before."""
-        before = self.deaths.get(identifier, 0)
-        self._write({**self.deaths, identifier: before + 1})
-        return before
+    def enter(self, identifier: str) -> None:
+        """Notes the item in hand: if this is the last that is heard of this worker, it died over it."""
+        self._write({**self.deaths, identifier: self.deaths.get(identifier, 0) + 1})
 
     def leave(self) -> None:
         """The item in hand did no harm."""

@@ -50,16 +50,17 @@ def each_alone(
     try:
         for item in items:
             ended = f"its worker, which did nothing else, died {_WORKERS} times"
-            for _ in range(_TRIES if mark.enter(item.id) < _WORKERS else 0):
-                child = child or _started(prepare, patience_s, alive)
+            for _ in range(_TRIES if mark.deaths.get(item.id, 0) < _WORKERS else 0):
+                child = child or _started(prepare, patience_s, alive)  # takes seconds, in which the item does nothing
+                mark.enter(item.id)
                 found = child.work(item)
+                mark.leave()
                 if not isinstance(found, str):
                     yield item, found
                     break
                 child, ended = None, f"the process that worked on it ended {_TRIES} times: {found}"
             else:
                 yield item, Failure(id=item.id, reason=Reason.KILLED_WORKER, detail=ended)
-            mark.leave()
     finally:
         if child is not None:
             child.stop()

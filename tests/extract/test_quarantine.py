@@ -91,7 +91,8 @@ def test_an_item_that_takes_careful_workers_with_it_is_known_by_the_mark(tmp_pat
     for deaths in range(4):
         with begun(tmp_path, "train-00000") as mark:
             assert mark.died == (deaths > 0)
-            assert mark.enter("bomb") == deaths
+            assert mark.deaths.get("bomb", 0) == deaths
+            mark.enter("bomb")
             left = (tmp_path / ".train-00000.begun").read_bytes()  # the worker dies here
         (tmp_path / ".train-00000.begun").write_bytes(left)
     with begun(tmp_path, "train-00000") as mark:
