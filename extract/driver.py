@@ -10,18 +10,10 @@ from pathlib import Path
 from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
-from data_specs.location import Location, store_errors
+from data_specs.location import store_errors
 from data_specs.manifest import SPLITS
 from data_specs.shard_index import ShardIndex, build_index, write_labels
-from data_specs.shards import (
-    CommitRecord,
-    Provenance,
-    ShardError,
-    committed,
-    iterate_records,
-    provenance_difference,
-    record_paths,
-)
+from data_specs.shards import CommitRecord, Provenance, ShardError, iterate_records
 from extract.frames import check_tools
 from extract.plan import PlannedShards, ShardPlan
 from extract.progress import ExtractionProgress
@@ -30,6 +22,7 @@ from extract.safety.disk import full_disk_said
 from extract.safety.folder_lock import alone_in
 from extract.safety.termination import termination_as_interrupt
 from extract.settings import ExtractionSettings
+from extract.standing import series_of, standing_shards
 from extract.worker import Worker
 
 CONFIG_NAME = "config.yaml"
@@ -70,7 +63,7 @@ def run_extraction(
     check_tools(settings.limits.limits())
     with alone_in(settings.out), full_disk_said(settings.out), termination_as_interrupt():
         atomic.remove_leftovers(settings.out)
-        standing = _standing(settings.out, plan, provenance)
+        standing = standing_shards(settings.out, plan, provenance)
         try:
             outcome = _make(settings, plan, standing, provenance, workers, address)
         except attempts.WorkerLostError:
@@ -106,7 +99,7 @@ def _make(
                 made += 1
                 failures += len(record.failures)
     write_labels(settings.out, settings.detector.classes)
-    if any(_series(name) in SPLITS for name in plan.names):  # the limits of a retry are its own
+    if any(series_of(name) in SPLITS for name in plan.names):  # the limits of a retry are its own
         described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
         atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, iterate_records(settings.out))
@@ -124,38 +117,3 @@ def _make_here(
     worker = Worker(settings)
     for shard in todo:
         yield worker.extract(shard, provenance, progress.item)
-
-
-def _standing(folder: Location, plan: PlannedShards, provenance: Provenance) -> dict[str, int]:
-    """Number of failures of each shard of the plan that is committed, by name.
-
-    Raises:
-        InputError: a shard of the folder was made or planned differently.
-    """
-    planned = set(plan.names)
-    series = {_series(name) for name in planned}
-    hashes: dict[str, str] = {}
-    failures: dict[str, int] = {}
-    for path in record_paths(folder):
-        record = committed(folder, path.stem)
-        if record is None:
-            continue
-        if record.provenance != provenance:
-            difference = provenance_difference(record.provenance, provenance)
-            raise InputError(f"{folder}/{record.shard} was made differently ({difference}); choose another --out")
-        if record.name in planned:
-            hashes[record.name], failures[record.name] = record.plan_hash, len(record.failures)
-        elif _series(record.name) in series:
-            raise InputError(f"{folder}/{record.shard} is not in this plan; choose another --out")
-    for shard in plan.shards(hashes):
-        if hashes[shard.name] != shard.hash:
-            raise InputError(
-                f"{folder}/{shard.name}.tar was made from another plan (manifest rows or --videos-per-shard differ);"
-                " choose another --out"
-            )
-    return failures
-
-
-def _series(name: str) -> str:
-    """Of which shards a shard is one: of a split, or of one retry of a split."""
-    return name.rpartition("-")[0]

@@ -24,10 +24,8 @@ from data_specs.shard_index import ShardIndex, build_index
 from data_specs.shards import (
     CommitRecord,
     Provenance,
-    committed,
     file_sha256,
     iterate_records,
-    provenance_difference,
     write_shard,
 )
 from extract.npz.frame import NpzFrame, read_npz_frame
@@ -36,6 +34,7 @@ from extract.plan import Plan, ShardPlan
 from extract.processes import spread
 from extract.safety.folder_lock import alone_in
 from extract.sampling import IMPORTED
+from extract.standing import standing_shards
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -85,20 +84,18 @@ def import_features(
     """
     made_with = _provenance(chosen, manifest, manifest_path)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    done: list[CommitRecord] = []
     with alone_in(chosen.out):
         atomic.remove_leftovers(chosen.out)
+        standing = standing_shards(chosen.out, plan, made_with)
+        made, failures = 0, sum(standing.values())
         work = partial(import_shard, chosen=chosen, made_with=made_with)
-        todo = _uncommitted(chosen.out, plan, made_with, done)
-        skipped_or_made = 0
-        with closing(spread(work, todo, workers)) as results:
+        with closing(spread(work, plan.shards(set(plan.names) - standing.keys()), workers)) as results:
             for record in results:
-                skipped_or_made += 1
-                done.append(record)
+                made += 1
+                failures += len(record.failures)
                 report(record)
         index = build_index(chosen.out, iterate_records(chosen.out))
-    failures = sum(len(record.failures) for record in done)
-    return Imported(index, skipped_or_made, len(done) - skipped_or_made, failures)
+    return Imported(index, made, len(standing), failures)
 
 
 def import_shard(shard: ShardPlan, chosen: NpzImport, made_with: Provenance) -> CommitRecord:
@@ -212,16 +209,3 @@ def _width(chosen: NpzImport, manifest: Manifest) -> int:
                 first = first or error
     seen = f"; the first error: {first}" if first else f"; looked for {', '.join(chosen.templates)}"
     raise InputError(f"{chosen.folder}: none of the manifest's {len(manifest)} items has an npz to read{seen}")
-
-
-def _uncommitted(folder: Path, plan: Plan, made_with: Provenance, done: list[CommitRecord]) -> Iterator[ShardPlan]:
-    for shard in plan:
-        record = committed(folder, shard.name)
-        if record is None:
-            yield shard
-            continue
-        if difference := provenance_difference(record.provenance, made_with):
-            raise InputError(f"{folder}/{record.shard} was made differently ({difference}); choose another --out")
-        if record.plan_hash != shard.hash:
-            raise InputError(f"{folder}/{record.shard} was made from another plan; choose another --out")
-        done.append(record)
