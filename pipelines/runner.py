@@ -37,6 +37,10 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         InputError: the folder of a fresh pipeline holds something that no pipeline made.
         click.ClickException: an expectation does not hold.
     """
+    if "://" in str(values["out"]):
+        raise InputError(
+            f"out={values['out']}: pipelines write to folders; URLs go to: python -m extract run --out URL"
+        )
     out = Path(str(values["out"]))
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is no folder; choose another with --set out=...")

@@ -168,7 +168,8 @@ def _building(step: Step, given: dict[str, Any]) -> Building:
 
 
 def _extraction(step: Step, given: dict[str, Any]) -> Extraction:
-    settings = {name: given[name] for name in ("root", "out", "frames", "regions", "device")}
+    names = ("root", "out", "frames", "sampling", "seed", "regions", "device", "gpus_per_worker")
+    settings = {name: given[name] for name in names}
     return Extraction(
         step.name,
         make_settings(given["detector"], given["assignments"], **settings),

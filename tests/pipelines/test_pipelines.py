@@ -43,6 +43,7 @@ def test_steps_are_commands_that_exist(name: str) -> None:
         (["pretrain", "--set", "epochs={a: 1}"], "takes a value"),
         (["eval-msrvtt", "--set", "model=nowhere/model"], "nowhere/model is not there: a model/ folder"),
         (["smoke", "--set", "out=setup.cfg"], "is no folder"),
+        (["smoke", "--set", "out=s3://bucket/runs"], "pipelines write to folders"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
