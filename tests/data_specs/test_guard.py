@@ -16,6 +16,7 @@ import pytest
 
 from data_specs import guard
 from data_specs.media import Limits, run_tool
+from tests.signals import hearing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
 
@@ -62,7 +63,8 @@ def children(pid: int) -> dict[str, int]:
 
 @pytest.fixture
 def worker() -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", WORKER], stderr=subprocess.PIPE, start_new_session=True) as process:
+    command = hearing([sys.executable, "-c", WORKER])
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
             wait_until(lambda: {"guard", "ffmpeg"} <= set(children(process.pid)))
             yield process

@@ -17,14 +17,12 @@ from data_specs.location import location
 from extract.__main__ import main
 from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of, extract, settings_for
+from tests.signals import hearing
 
 
 def command(manifest: Path, root: Path, out: Path, *more: object) -> list[str]:
     given = ["run", "--manifest", manifest, "--root", root, "--out", out, "--frames", 2, "--videos-per-shard", 4, *more]
     return [sys.executable, "-m", "extract", *map(str, given)]
-
-
-HEARING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
 
 
 @pytest.mark.parametrize(
@@ -43,8 +41,7 @@ def test_a_signal_stops_cleanly(
     out = tmp_path / "shards"
     environment = {**os.environ, "REGIONVLP_TEST": str(tmp_path)}
     run = command(forty_manifest_path, ten_videos, out, "--workers", workers)
-    hearing = [sys.executable, "-c", HEARING, *run]  # where these tests run in the background, Ctrl-C is ignored
-    process = subprocess.Popen(hearing, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(hearing(run), env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
     while process.poll() is None and not list(out.glob("train-*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -24,6 +24,7 @@ from extract import verify as module
 from extract.shard_check import Problem, check_shard
 from extract.verify import Verified, verify
 from tests.extract import made
+from tests.signals import hearing
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_stopping_leaves_no_process(how: str, tmp_path: Path) -> None:
     mark = f"REGIONVLP_TEST={tmp_path}"
     name, _, value = mark.partition("=")
     process = subprocess.Popen(
-        [sys.executable, "-m", "extract", "verify", str(folder), "--workers", "2"],
+        hearing([sys.executable, "-m", "extract", "verify", str(folder), "--workers", "2"]),
         env={**os.environ, name: value},
         stderr=subprocess.PIPE,
         text=True,

@@ -1,0 +1,14 @@
+"""Ctrl-C in tests, heard wherever these run: a shell's background jobs, and all that they start, ignore it."""
+
+from __future__ import annotations
+
+import sys
+
+_HEARING = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
+)
+
+
+def hearing(command: list[str]) -> list[str]:
+    """The same Python command, as started in the foreground."""
+    return [sys.executable, "-c", _HEARING, *command]
