@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_HEARING = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
-)
+_HEARING = "import os, signal as s, sys; s.signal(s.SIGINT, s.SIG_DFL); os.execv(sys.executable, sys.argv[1:])"
 
 
 def hearing(command: list[str]) -> list[str]:
