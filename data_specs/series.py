@@ -17,6 +17,11 @@ class ShardName:
     split: str
     number: int
 
+    @property
+    def series(self) -> tuple[int, str]:
+        """Of which shards it is one: of a split's run, or of one round of its retries."""
+        return self.round, self.split
+
     def __str__(self) -> str:
         return f"{self.split}{f'-r{self.round}' if self.round else ''}-{self.number:05d}"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from data_specs.samples import (
     decode_sample,
     encode_sample,
 )
+from data_specs.series import parse_shard_name
 from data_specs.tar_members import iterate_ids, iterate_members
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 INDEX_NAME = "index.json"
 LABELS_NAME = "labels.json"
-_RECORD_NAME = re.compile(r"[a-z]+(-r\d+)?-\d{5,}\.json")  # -r1: made by the first retry of what had failed
 _HASH_CHUNK = 1 << 20
 
 
@@ -118,7 +117,7 @@ def record_path(folder: Location, name: str) -> Location:
 
 def record_paths(folder: Location) -> list[Location]:
     """The commit records' files of a folder, by shard name; other JSON files may stand beside them."""
-    found = (path for path in fresh(folder).glob("*.json") if _RECORD_NAME.fullmatch(path.name))
+    found = (path for path in fresh(folder).glob("*.json") if parse_shard_name(path.stem) is not None)
     return sorted(found, key=lambda path: path.name)
 
 

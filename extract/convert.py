@@ -17,9 +17,8 @@ from data_specs.errors import InputError
 from data_specs.shards import file_sha256
 from extract.array_pickle import read_array_pickle
 
-_OLD_TORCH = (
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickle of what torch wrote first, before its files were zips
-)
+# A pickle of the number with which torch began its files before they were zips.
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def convert(source: Path, target: Path, sha256: str) -> int:

@@ -11,7 +11,7 @@ from data_specs import atomic
 from data_specs.configuration import dump
 from data_specs.errors import InputError
 from data_specs.location import store_errors
-from data_specs.manifest import SPLITS
+from data_specs.series import parse_shard_name
 from data_specs.shard_index import ShardIndex, build_index, write_labels
 from data_specs.shards import CommitRecord, Provenance, ShardError, iterate_records
 from extract.frames import check_tools
@@ -22,7 +22,7 @@ from extract.safety.disk import full_disk_said
 from extract.safety.folder_lock import alone_in
 from extract.safety.termination import termination_as_interrupt
 from extract.settings import ExtractionSettings
-from extract.standing import series_of, standing_shards
+from extract.standing import standing_shards
 from extract.worker import Worker
 
 CONFIG_NAME = "config.yaml"
@@ -99,7 +99,8 @@ def _make(
                 made += 1
                 failures += len(record.failures)
     write_labels(settings.out, settings.detector.classes)
-    if any(series_of(name) in SPLITS for name in plan.names):  # the limits of a retry are its own
+    rounds = {name.round for name in map(parse_shard_name, plan.names) if name is not None}
+    if rounds == {0}:  # the limits of a retry are its own
         described = settings.model_copy(update={"root": Path(), "out": Path()})  # where the files stood changes nothing
         atomic.write_text(settings.out / CONFIG_NAME, dump(described))
     index = build_index(settings.out, iterate_records(settings.out))

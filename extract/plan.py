@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from data_specs.manifest import SPLITS, Item, Manifest
+from data_specs.series import ShardName
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,5 @@ class Plan(PlannedShards):
         for name in splits:
             rows = manifest.rows_of(name)
             chunks = range(0, len(rows), videos_per_shard)
-            planned += [(shard_name(name, n), rows[at : at + videos_per_shard]) for n, at in enumerate(chunks)]
+            planned += [(str(ShardName(0, name, n)), rows[at : at + videos_per_shard]) for n, at in enumerate(chunks)]
         super().__init__(manifest, planned)
-
-
-def shard_name(split: str, number: int) -> str:
-    """``{split}-{00000}``."""
-    return f"{split}-{number:05d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from data_specs.errors import InputError
 from data_specs.location import Location
+from data_specs.series import parse_shard_name
 from data_specs.shards import Provenance, committed, provenance_difference, record_paths
 from extract.plan import PlannedShards
 
@@ -15,7 +16,7 @@ def standing_shards(folder: Location, plan: PlannedShards, provenance: Provenanc
         InputError: a shard of the folder was made or planned differently.
     """
     planned = set(plan.names)
-    series = {series_of(name) for name in planned}
+    series = {name.series for name in map(parse_shard_name, planned) if name is not None}
     hashes: dict[str, str] = {}
     failures: dict[str, int] = {}
     for path in record_paths(folder):
@@ -27,7 +28,7 @@ def standing_shards(folder: Location, plan: PlannedShards, provenance: Provenanc
             raise InputError(f"{folder}/{record.shard} was made differently ({difference}); choose another --out")
         if record.name in planned:
             hashes[record.name], failures[record.name] = record.plan_hash, len(record.failures)
-        elif series_of(record.name) in series:
+        elif (name := parse_shard_name(record.name)) is not None and name.series in series:
             raise InputError(f"{folder}/{record.shard} is not in this plan; choose another --out")
     for shard in plan.shards(hashes):
         if hashes[shard.name] != shard.hash:
@@ -36,8 +37,3 @@ def standing_shards(folder: Location, plan: PlannedShards, provenance: Provenanc
                 " choose another --out"
             )
     return failures
-
-
-def series_of(name: str) -> str:
-    """Of which shards a shard is one: of a split, or of one retry of a split."""
-    return name.rpartition("-")[0]
