@@ -21,13 +21,20 @@ from data_specs.regions import Regions
 class RegionBatch:
     """Regions of B videos.
 
-    features_BFRV: float32 [B, F, R, V]. boxes_BFRK: float32 [B, F, R, K], fractions of the frame, K = 7 or 6.
-    mask_BFR: bool [B, F, R], true where a region exists.
+    features_BFRV: float16 [B, F, R, V], as stored; the encoder widens it. boxes_BFRK: float32 [B, F, R, K], fractions
+    of the frame, K = 7 or 6. mask_BFR: bool [B, F, R], true where a region exists.
     """
 
     features_BFRV: Tensor
     boxes_BFRK: Tensor
     mask_BFR: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mask_BFR)
+
+    def __getitem__(self, rows: slice) -> RegionBatch:
+        """Some of the videos."""
+        return RegionBatch(self.features_BFRV[rows], self.boxes_BFRK[rows], self.mask_BFR[rows])
 
     def to(self, device: torch.device | str) -> RegionBatch:
         """The batch on another device."""
@@ -47,6 +54,13 @@ class TextBatch:
 
     input_ids_CL: Tensor
     attention_mask_CL: Tensor
+
+    def __len__(self) -> int:
+        return len(self.input_ids_CL)
+
+    def __getitem__(self, rows: slice) -> TextBatch:
+        """Some of the sentences, padded as before."""
+        return TextBatch(self.input_ids_CL[rows], self.attention_mask_CL[rows])
 
     def to(self, device: torch.device | str) -> TextBatch:
         """The batch on another device."""
@@ -86,7 +100,7 @@ def collate_regions(
     if len(widths) > 1:
         raise InputError(f"clips of one batch have features of different widths: {sorted(widths)}")
     shape = (len(clips), frames, regions)
-    features = np.zeros((*shape, widths.pop()), np.float32)
+    features = np.zeros((*shape, widths.pop()), np.float16)
     boxes = np.zeros((*shape, box_dim), np.float32)
     mask = np.zeros(shape, np.bool_)
     for row, clip in enumerate(clips):

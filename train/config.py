@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from data_specs.configuration import Settings, read_yaml
 from data_specs.errors import InputError, did_you_mean
+from data_specs.location import AnyLocation
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -26,6 +27,7 @@ class ModelConfig(Settings):
     width, depth, heads, mlp_ratio: the video transformer. joint_dim: E, width of the shared space.
     text_encoder: ``minilm`` (inside the installation), a folder, or a Hugging Face hub name.
     max_words: word pieces kept of a sentence, [CLS] and [SEP] not counted.
+    time_attention: a region also attends to the regions of its rank in the other frames (off as published).
     vit_weights: a timm ViT file (.safetensors, .pth or .bin) that the transformer starts from.
     """
 
@@ -41,6 +43,7 @@ class ModelConfig(Settings):
     joint_dim: PositiveInt
     text_encoder: str
     max_words: PositiveInt
+    time_attention: bool = False
     vit_weights: Path | None = None
 
     @model_validator(mode="before")
@@ -63,14 +66,23 @@ class ModelConfig(Settings):
 class LossConfig(Settings):
     """The objective. A weight of 0 switches its part off.
 
-    temperature: what both similarities are divided by. sharpness: inverse temperature of a region's attention over
-    the words (1 is the published formula; the released code uses 20).
+    temperature: what both similarities are divided by. learn_temperature: it only starts there.
+    local_form: ``slides`` (the published formula) or ``release`` (the authors' code, for their checkpoints; it has a
+    temperature and a sharpness of its own). focal: in the release form, only attention above its row's mean stays.
+    sharpness: inverse temperature of a region's attention over the words (1 is the published formula; the released
+    code uses 20).
+    gather: the other clips of the whole batch are negatives on every rank; false: only those of the rank itself, as
+    in the released code.
     """
 
     global_weight: float = Field(1.0, ge=0)
     local_weight: float = Field(1.0, ge=0)
     temperature: PositiveFloat = 0.05
+    learn_temperature: bool = False
+    local_form: Literal["slides", "release"] = "slides"
+    focal: bool = True
     sharpness: PositiveFloat = 1.0
+    gather: bool = True
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossConfig:
@@ -80,50 +92,99 @@ class LossConfig(Settings):
 
 
 class OptimiserConfig(Settings):
-    """AdamW. The rate rises over ``warmup_steps`` and is multiplied by 0.1 at each of ``milestones`` (epochs).
+    """AdamW. The rate rises over ``warmup_steps``, then follows ``schedule``.
 
+    schedule: ``milestones``: ×0.1 at the start of each of ``milestones`` (epochs done); ``cosine``: half a cosine down
+    to 0 at the run's last step.
     freeze_text: the text encoder stays as it is; only its projection learns.
     clip_norm: the largest norm of the whole gradient; null leaves it as it is.
+    ema_decay: an average of the weights is kept, ``ema = decay * ema + (1 - decay) * weights`` after each step, and is
+    what is validated and written to ``model/``; null keeps none.
     """
 
     lr: PositiveFloat = 2e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["milestones", "cosine"] = "milestones"
     milestones: tuple[PositiveInt, ...] = (30, 40)
     clip_norm: PositiveFloat | None = 1.0
     freeze_text: bool = False
+    ema_decay: float | None = Field(None, gt=0, lt=1)
 
 
 class DataConfig(Settings):
     """Which shards, and what is drawn from them.
 
-    shards: folders made by ``python -m extract run``. splits: shard names begin with one of these.
-    frames, regions: F frames drawn of each clip and the first R regions of each.
-    shuffle_window: samples held in memory at a time to mix them (8 frames of 30 regions take 1 MB).
+    shards: folders (or URLs) made by ``python -m extract run``; of several, batches are taken in turn, one of each.
+    splits: shard names begin with one of these. subset: this share of each folder's samples, chosen by ``seed``; a
+    smaller share is part of a larger one. epoch_samples: an epoch ends after so many samples at the latest.
+    frames, regions: F frames of each clip and the first R regions of each. draw_frames: a random frame of each of F
+    equal segments; false takes its middle.
+    batch_size: clips a step, over all ranks together. shuffle_window: how far, in samples, the shuffle within a lane
+    reaches. lanes: shards that are read side by side, over all ranks together, and mixed in every batch.
+    workers: processes a rank that read and decode; 0 does it in a thread of the trainer.
+    verify_hashes: each shard's SHA-256 is compared with its commit record before anything is taken from it.
     max_corrupt: share of samples that may be unreadable before the run stops (one always may).
     """
 
-    shards: tuple[Path, ...] = Field(min_length=1)
+    shards: tuple[AnyLocation, ...] = Field(min_length=1)
     splits: tuple[str, ...] = Field(("train",), min_length=1)
+    subset: float = Field(1.0, gt=0, le=1)
+    epoch_samples: PositiveInt | None = None
     frames: PositiveInt = 1
+    draw_frames: bool = True
     regions: PositiveInt = 30
     batch_size: int = Field(128, ge=2)
-    shuffle_window: PositiveInt = 256
+    shuffle_window: PositiveInt = 1024
+    lanes: PositiveInt = 32
+    workers: int = Field(0, ge=0)
+    verify_hashes: bool = True
     seed: int = Field(0, ge=0)
     max_corrupt: float = Field(0.01, ge=0, le=1)
+
+
+class ValidationConfig(Settings):
+    """Retrieval among held-out clips while training, with centred frames and each clip's first caption.
+
+    shards, splits: as in ``data``. every: steps between two validations; the last step always has one.
+    samples: at most so many clips, the first of the shards.
+    """
+
+    shards: tuple[AnyLocation, ...] = Field(min_length=1)
+    splits: tuple[str, ...] = Field(("val",), min_length=1)
+    every: PositiveInt = 1000
+    samples: PositiveInt = 1000
+
+
+class StartConfig(Settings):
+    """A finished model that training starts from, as in fine-tuning.
+
+    model: a model/ folder (of a run, or from ``python -m train import-release``). temporal: what a larger number of
+    frames adds to its temporal table: ``zeros`` or ``interpolate``; a smaller one takes its first rows.
+    """
+
+    model: Path
+    temporal: Literal["zeros", "interpolate"] = "zeros"
 
 
 class TrainConfig(Settings):
     """One training run, written resolved to ``config.yaml`` in the run folder ``out``.
 
+    start: a model to start from, in place of the pretrained parts that ``model`` names.
     epochs, max_steps: the run ends at whichever comes first. threads: of torch on the CPU; null leaves its choice.
-    log_every, checkpoint_every: steps. keep: checkpoints that stay.
+    chunk_size: clips that a rank embeds at a time; the loss is still that of the whole batch, and its gradients are
+    too (each chunk is embedded a second time for them). null: all at once.
+    checkpoint_activations: blocks are computed again in the backward pass, which saves memory. compile: torch.compile.
+    log_every, checkpoint_every: steps. checkpoint_minutes: a checkpoint at least so often. keep: checkpoints that stay.
+    wandb: the project to log to beside metrics.jsonl and TensorBoard (pip install regionvlp[wandb]).
     """
 
     out: Path
     model: ModelConfig = Field(default_factory=lambda: ModelConfig.model_validate({}))
+    start: StartConfig | None = None
     data: DataConfig
+    validation: ValidationConfig | None = None
     loss: LossConfig = LossConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     epochs: PositiveInt = 50
@@ -132,9 +193,14 @@ class TrainConfig(Settings):
     device: str = "auto"
     threads: PositiveInt | None = None
     seed: int = Field(0, ge=0)
+    chunk_size: int | None = Field(None, ge=1)
+    checkpoint_activations: bool = False
+    compile: bool = False
     log_every: PositiveInt = 10
     checkpoint_every: PositiveInt = 1000
+    checkpoint_minutes: PositiveFloat | None = 15.0
     keep: PositiveInt = 2
+    wandb: str | None = None
 
     @model_validator(mode="after")
     def _check_sizes(self) -> TrainConfig:

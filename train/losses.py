@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from train.config import LossConfig
-from train.model import TextEmbedding, VideoEmbedding
+from train.model import PairEmbedding
 
 TILE_SCORES = 1 << 23  # scores held at once, 32 MiB in float32
 
@@ -39,24 +39,24 @@ class ContrastiveLoss:
     def __init__(self, config: LossConfig) -> None:
         self.config = config
 
-    def __call__(self, video: VideoEmbedding, text: TextEmbedding) -> LossParts:
+    def __call__(self, pairs: PairEmbedding) -> LossParts:
         """Loss of B videos and their B sentences, row i belonging to column i."""
-        config = self.config
+        config, video, text = self.config, pairs.video, pairs.text
         zero = video.cls_BE.new_zeros(())
         global_, local, similarity = zero, zero, video.cls_BE.new_zeros(len(video.cls_BE), len(text.cls_CE))
         if config.global_weight:
             scores = global_similarity(video.cls_BE, text.cls_CE)
-            global_, similarity = info_nce(scores, config.temperature), similarity + scores.detach()
+            global_, similarity = info_nce(scores, pairs.temperature), similarity + scores.detach()
         if config.local_weight:
             scores = region_word_similarity(
                 video.regions_BNE, video.mask_BN, text.words_CLE, text.mask_CL, config.sharpness
             )
-            local, similarity = info_nce(scores, config.temperature), similarity + scores.detach()
+            local, similarity = info_nce(scores, pairs.temperature), similarity + scores.detach()
         total = config.global_weight * global_ + config.local_weight * local
         return LossParts(total, global_, local, similarity)
 
 
-def info_nce(similarity_BB: Tensor, temperature: float) -> Tensor:
+def info_nce(similarity_BB: Tensor, temperature: Tensor | float) -> Tensor:
     """``L_v2l + L_l2v``: cross-entropy of the diagonal of ``similarity / temperature``, over rows plus over columns."""
     logits = similarity_BB / temperature
     target = torch.arange(len(logits), device=logits.device)

@@ -6,6 +6,7 @@ Letters: B videos, C sentences, N regions a video, L words a sentence, E joint w
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,10 @@ from data_specs.configuration import build
 from data_specs.errors import InputError
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
-from train.text_encoder import TextEncoder, load_backbone
-from train.tokenizer import CaptionTokenizer
-from train.video_encoder import VideoEncoder
-from train.vit_weights import load_vit
+from train.networks.text_encoder import TextEncoder, load_backbone
+from train.networks.tokenizer import CaptionTokenizer
+from train.networks.video_encoder import VideoEncoder
+from train.networks.vit_weights import load_vit
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "regionvlp"
@@ -56,6 +57,16 @@ class TextEmbedding:
     mask_CL: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class PairEmbedding:
+    """What a loss is made from: B videos, their B sentences, and the temperature (float32 scalar; it has a gradient
+    where it is learnt)."""
+
+    video: VideoEmbedding
+    text: TextEmbedding
+    temperature: Tensor
+
+
 class RegionTextModel(nn.Module):
     """Video encoder, text encoder and tokenizer.
 
@@ -76,6 +87,11 @@ class RegionTextModel(nn.Module):
         self.video_encoder = VideoEncoder(config)
         self.text_encoder = TextEncoder(backbone, config.joint_dim)
         self.register_buffer("_special_ids", torch.tensor(tokenizer.special_ids), persistent=False)
+        temperature = torch.tensor(math.log(self.loss.temperature))
+        if self.loss.learn_temperature:
+            self.log_temperature = nn.Parameter(temperature)
+        else:
+            self.register_buffer("log_temperature", temperature, persistent=False)
 
     @classmethod
     def create(cls, config: ModelConfig, loss: LossConfig | None = None) -> RegionTextModel:
@@ -94,6 +110,10 @@ class RegionTextModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.video_encoder.cls_token.device
+
+    def forward(self, video: RegionBatch, text: TextBatch) -> PairEmbedding:
+        """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
+        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.log_temperature.float().exp())
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
         """Embeds B videos; masked regions are zero. For errors see ``VideoEncoder.forward``."""

@@ -21,12 +21,12 @@ from data_specs.errors import InputError
 from train import checkpoint
 from train.checkpoint import Checkpoint, Position, RandomStates
 from train.config import TrainConfig
-from train.journal import Journal
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.optimiser import learning_rate, make_optimiser
-from train.progress import ProgressReport
-from train.run_folder import CHECKPOINTS, check_run, open_run, write_model
+from train.run.journal import Journal
+from train.run.progress import ProgressReport
+from train.run.run_folder import CHECKPOINTS, check_run, open_run, write_model
 from train.stream import Batch, RegionStream, ahead
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -135,8 +135,8 @@ class Trainer:
 
         video, text = batch.video.to(self.device), self.model.tokenizer(batch.captions).to(self.device)
         with torch.autocast(self.device.type, _DTYPES.get(self.precision), enabled=self.precision in _DTYPES):
-            videos, texts = self.model.encode_video(video), self.model.encode_text(text)
-        parts = self.loss(videos, texts)
+            pairs = self.model(video, text)
+        parts = self.loss(pairs)
         if not torch.isfinite(parts.total):
             raise NonFiniteError("loss", step + 1, batch.keys)
 

@@ -111,8 +111,8 @@ def count_parameters(training: Training) -> tuple[int, int]:
     import torch
     from transformers import AutoModel
 
-    from train.text_encoder import TextEncoder
-    from train.video_encoder import VideoEncoder
+    from train.networks.text_encoder import TextEncoder
+    from train.networks.video_encoder import VideoEncoder
 
     with torch.device("meta"):
         video = VideoEncoder(config)

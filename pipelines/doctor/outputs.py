@@ -81,7 +81,7 @@ def check_run_folder(training: Training) -> Iterator[Finding]:
     Raises:
         ImportError: torch or transformers cannot be imported.
     """
-    from train.run_folder import check_run
+    from train.run.run_folder import check_run
     from train.trainer import resolved
 
     folder = training.config.out

@@ -128,7 +128,7 @@ class TextEncoderFiles:
     """Where a text encoder's files are: in the installation, in a folder, or in the Hugging Face cache."""
 
     def __init__(self, name: str) -> None:
-        from train.text_encoder import PACKAGED
+        from train.networks.text_encoder import PACKAGED
 
         self._name = name
         self._folder: Path | None = Path(name) if Path(name).is_dir() else None

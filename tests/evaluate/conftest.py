@@ -33,7 +33,7 @@ FRAME_SIZE = (48, 64)
 
 @dataclass
 class StandInTokenizer:
-    """Words by white space, ``things`` as ``thing ##s``; the interface of ``train.tokenizer.CaptionTokenizer``."""
+    """Words by white space, ``things`` as ``thing ##s``; the interface of ``CaptionTokenizer``."""
 
     seen: list[str] = field(default_factory=list)
 
@@ -66,7 +66,7 @@ class StandIn(torch.nn.Module):
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
         self.clips += len(batch.mask_BFR)
-        regions_BNE, mask_BN = batch.features_BFRV.flatten(1, 2), batch.mask_BFR.flatten(1)
+        regions_BNE, mask_BN = batch.features_BFRV.float().flatten(1, 2), batch.mask_BFR.flatten(1)
         return VideoEmbedding(F.normalize(regions_BNE.sum(1), dim=-1), F.normalize(regions_BNE, dim=-1), mask_BN)
 
     def encode_text(self, batch: TextBatch) -> TextEmbedding:

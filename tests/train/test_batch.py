@@ -31,10 +31,10 @@ def test_collate_pads_and_masks(make_regions: Callable[..., Regions]) -> None:
     long = make_regions(np.random.default_rng(0), (4, 3, 2, 1))
     short = make_regions(np.random.default_rng(1), (2,))
     batch = collate_regions([long, short], frames=2, regions=3, box_dim=6)
-    assert batch.features_BFRV.shape == (2, 2, 3, 12) and batch.features_BFRV.dtype == torch.float32
+    assert batch.features_BFRV.shape == (2, 2, 3, 12) and batch.features_BFRV.dtype == torch.float16
     assert batch.boxes_BFRK.shape == (2, 2, 3, 6) and batch.mask_BFR.dtype == torch.bool
     assert batch.mask_BFR.sum(-1).tolist() == [[3, 2], [2, 0]]  # the one frame is not taken twice
-    np.testing.assert_array_equal(batch.features_BFRV[0, 1].numpy(), long.features[2, :3].astype(np.float32))
+    np.testing.assert_array_equal(batch.features_BFRV[0, 1].numpy(), long.features[2, :3])
     np.testing.assert_array_equal(batch.boxes_BFRK[1, 0, :2].numpy(), short.boxes[0, :2, :6])
     assert (batch.features_BFRV[~batch.mask_BFR] == 0).all()
 

@@ -41,7 +41,7 @@ def test_it_trains_and_says_where_the_model_is(config: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("assignment", "expected"),
     [
-        ("loss.temprature=0.1", "unknown key 'loss.temprature': did you mean temperature?"),
+        ("loss.temprature=0.1", "unknown key 'loss.temprature': did you mean temperature"),
         ("model.preset=tinny", "'tinny' is not a preset: did you mean tiny?"),
         ("model.widht=3", "unknown key 'model.widht': did you mean width"),
         ("data.frames=20", "data.frames is 20, but model.frames is 8"),

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from train.config import LossConfig
 from train.losses import ContrastiveLoss, global_similarity, info_nce, region_word_similarity
-from train.model import TextEmbedding, VideoEmbedding
+from train.model import PairEmbedding, TextEmbedding, VideoEmbedding
 
 
 def unit(*shape: int) -> Tensor:
@@ -112,8 +112,9 @@ def test_a_part_is_switched_off_by_weight_zero() -> None:
     regions, region_mask, words, word_mask = example()
     video = VideoEmbedding(unit(4, 8).requires_grad_(), regions.requires_grad_(), region_mask)
     text = TextEmbedding(unit(4, 8), words[:4], word_mask[:4])
+    pairs = PairEmbedding(video, text, torch.tensor(0.05))
     both, only_global, only_local = (
-        ContrastiveLoss(LossConfig(global_weight=g, local_weight=w))(video, text) for g, w in ((2, 3), (2, 0), (0, 3))
+        ContrastiveLoss(LossConfig(global_weight=g, local_weight=w))(pairs) for g, w in ((2, 3), (2, 0), (0, 3))
     )
     assert both.total.item() == pytest.approx(2 * both.global_.item() + 3 * both.local.item())
     assert only_global.total.item() == pytest.approx(2 * both.global_.item()) and only_global.local == 0

@@ -15,7 +15,7 @@ from data_specs.regions import Regions
 from train.batch import collate_regions
 from train.config import LossConfig, ModelConfig
 from train.model import RegionTextModel
-from train.text_encoder import load_backbone
+from train.networks.text_encoder import load_backbone
 
 SENTENCES = ["a red star moves left", "", "blue rings", "a violet star"]
 

@@ -138,10 +138,10 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
     assert caught.value.exit_code == 1 and caught.value.message.count("clip%20") == 4
 
 
-def _nan_loss(_self: Any, video: Any, _text: Any) -> Any:
+def _nan_loss(_self: Any, pairs: Any) -> Any:
     from train.losses import LossParts
 
-    nan = video.cls_BE.sum() * float("nan")
+    nan = pairs.video.cls_BE.sum() * float("nan")
     return LossParts(nan, nan, nan, torch.zeros(4, 4))
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import ModelConfig
-from train.video_encoder import DividedSpaceAttention, VideoEncoder
-from train.vit_weights import load_vit
+from train.networks.video_encoder import DividedSpaceAttention, VideoEncoder
+from train.networks.vit_weights import load_vit
 
 
 def random_batch(B: int = 3, F: int = 3, R: int = 5, seed: int = 0) -> RegionBatch:

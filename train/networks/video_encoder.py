@@ -120,7 +120,8 @@ class VideoEncoder(nn.Module):
         """
         self._check(batch)
         B, frames, R, _ = batch.features_BFRV.shape
-        tokens = self.object_embedding(batch.features_BFRV) + self.pos_embedding(batch.boxes_BFRK)
+        features_BFRV = batch.features_BFRV.to(self.object_embedding.weight.dtype)
+        tokens = self.object_embedding(features_BFRV) + self.pos_embedding(batch.boxes_BFRK)
         tokens = tokens + self.temporal_embed[:, :frames, None]
         tokens_BSD = torch.cat([self.cls_token.expand(B, -1, -1), tokens.view(B, frames * R, -1)], dim=1)
         for block in self.blocks:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from data_specs.errors import InputError
-from train.video_encoder import VideoEncoder
+from train.networks.video_encoder import VideoEncoder
 
 
 def load_vit(encoder: VideoEncoder, path: Path) -> list[str]:

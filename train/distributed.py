@@ -1,0 +1,77 @@
+"""Ranks: the processes that train one model together, started by torchrun, by Ray Train, or one alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+_TIMEOUT = timedelta(minutes=30)  # the longest that ranks wait for one another, as while one validates
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among ``size``; ``local`` is its number on its machine, and so its device's. Alone: 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    group: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes the run folder and talks to people."""
+        return self.rank == 0
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's ``value`` (anything that JSON holds), in order of rank, on each of them."""
+        if self.size == 1:
+            return [value]
+        data = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        distributed.all_gather(sizes, torch.tensor([len(data)]), group=self.group)
+        most = max(int(size) for size in sizes)
+        found = [torch.zeros(most, dtype=torch.uint8) for _ in range(self.size)]
+        padded = torch.nn.functional.pad(data, (0, most - len(data)))
+        distributed.all_gather(found, padded, group=self.group)
+        return [json.loads(bytes(row[: int(size)].tolist())) for row, size in zip(found, sizes, strict=True)]
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank; the same answer on each."""
+        if self.size == 1:
+            return flag
+        found = torch.tensor([int(flag)])
+        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.group)
+        return bool(found)
+
+    def wait(self) -> None:
+        """Until every rank has come here."""
+        self.any(False)
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Joins the others that the environment names (``torchrun``), or the group that stands already (Ray Train)."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if not distributed.is_initialized() and size == 1:
+        yield Ranks()
+        return
+    ours = not distributed.is_initialized()
+    if ours:
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
+    try:
+        beside = None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), local, beside)
+    finally:
+        if ours:
+            distributed.destroy_process_group()

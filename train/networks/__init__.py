@@ -1,0 +1,1 @@
+"""The two encoders and what they start from."""

@@ -1,0 +1,1 @@
+"""The similarities under the loss, and how a large batch is learnt from."""
