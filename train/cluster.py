@@ -31,7 +31,7 @@ from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError, WorkerGroupError
 
 from data_specs.errors import InputError
-from train.checkpoint import latest
+from train.checkpoint_folder import latest
 from train.config import TrainConfig
 from train.run.journal import METRICS_NAME
 from train.run.run_folder import CHECKPOINTS, CONFIG_NAME, check_run

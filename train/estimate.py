@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -23,6 +23,7 @@ from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import make_optimiser
+from train.reading.order import subset_size, turns
 from train.stream import RegionStream
 from train.trainer import make_model
 
@@ -93,7 +94,7 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
     except InputError as error:
         if samples is None:
             raise InputError(f"{error.message}; or say how many samples there will be with --samples N") from None
-        counts, reading_s = counts_of(config, samples), None
+        counts, reading_s = counts_of(config, [samples]), None
         batches = [_made_up(config, max(1, round(config.data.batch_size / ranks)), model)]
     else:
         counts = _counts(config, stream.batches_per_epoch, stream.samples_per_epoch)
@@ -112,12 +113,13 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
     )
 
 
-def counts_of(config: TrainConfig, samples: int) -> Counts:
-    """The counts of a data set of so many samples."""
-    taken = max(1, int(samples * config.data.subset))
-    taken = min(taken, config.data.epoch_samples or taken)
-    size = min(config.data.batch_size, taken)
-    return _counts(config, taken // size, taken // size * size)
+def counts_of(config: TrainConfig, folders: Sequence[int]) -> Counts:
+    """The counts of folders that hold so many samples each, as ``train.stream`` takes them in turn."""
+    taken = [subset_size(samples, config.data.subset) for samples in folders]
+    sizes = [min(config.data.batch_size, many) for many in taken]
+    batches = [many // size if size else 0 for many, size in zip(taken, sizes, strict=True)]
+    epoch = turns(batches, sizes, config.data.epoch_samples)
+    return _counts(config, len(epoch), sum(sizes[source] for source, _ in epoch))
 
 
 def checkpoint_bytes(every: int, learning: int, average: bool = False) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from data_specs.errors import InputError
-from train import checkpoint
+from train.checkpoint_folder import latest
 from train.config import ModelConfig, TrainConfig
 from train.run.run_folder import CHECKPOINTS
 
@@ -123,7 +123,7 @@ def test_sigterm_saves_and_bad_input_is_one_line(ray: Any, settings: Callable[..
     once(config.out, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     outcome = train_on_cluster(config, False, 1, None)
     assert (outcome.model, outcome.interrupted) == (None, False)
-    saved = checkpoint.latest(config.out / CHECKPOINTS)
+    saved = latest(config.out / CHECKPOINTS)
     assert saved is not None and saved.name == f"step-{outcome.steps:08d}"
     assert not (config.out / ".stop").exists()
     with pytest.raises(InputError, match="a run stands here already"):
