@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from data_specs.configuration import load
 from train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from train.trainer import Outcome
 
 EXIT_INCOMPLETE, EXIT_INTERRUPTED = 1, 130
 
@@ -38,8 +43,13 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
       data: {shards: [shards/msrvtt], splits: [train], frames: 4, batch_size: 32}
       epochs: 10
 
-    Ctrl-C finishes the step, saves and stops; --resume goes on. Exit codes: 0 done, 1 done but samples could not be
-    read (listed) or training diverged, 2 wrong input or configuration, 130 interrupted.
+    \b
+    Several processes that learn together, one a GPU:
+      torchrun --nproc-per-node 8 -m train run CONFIG.yaml
+
+    Ctrl-C finishes the step, saves and stops, and so does SIGTERM; SIGUSR1 saves and goes on. --resume goes on, exactly
+    where it was saved. Exit codes: 0 done, or saved upon SIGTERM; 1 done but samples could not be read (listed), or
+    training diverged; 2 wrong input or configuration; 130 interrupted.
     """
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging  # torch and transformers take seconds: --help and a typo should not
@@ -47,14 +57,19 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
     from train.trainer import train
 
     logging.disable_progress_bar()
-    outcome = train(settings, resume)
-    for line in outcome.corrupt:
-        click.echo(f"could not be read: {line}", err=True)
+    raise SystemExit(_report(train(settings, resume)))
+
+
+def _report(outcome: Outcome) -> int:
+    """Says on the first rank how a run ended; returns the exit code."""
+    if os.environ.get("RANK", "0") == "0":
+        for line in outcome.corrupt:
+            click.echo(f"could not be read: {line}", err=True)
+        if outcome.model is not None:
+            click.echo(f"{outcome.steps} steps done; model: {outcome.model}")
     if outcome.model is None:
-        raise SystemExit(EXIT_INTERRUPTED)
-    click.echo(f"{outcome.steps} steps done; model: {outcome.model}")
-    if outcome.corrupt:
-        raise SystemExit(EXIT_INCOMPLETE)
+        return EXIT_INTERRUPTED if outcome.interrupted else 0
+    return EXIT_INCOMPLETE if outcome.corrupt else 0
 
 
 if __name__ == "__main__":

@@ -111,9 +111,14 @@ class RegionTextModel(nn.Module):
         """Where the weights are."""
         return self.video_encoder.cls_token.device
 
+    @property
+    def temperature(self) -> Tensor:
+        """What similarities are divided by: float32 scalar, with a gradient where it is learnt."""
+        return self.log_temperature.float().exp()
+
     def forward(self, video: RegionBatch, text: TextBatch) -> PairEmbedding:
         """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
-        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.log_temperature.float().exp())
+        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.temperature)
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
         """Embeds B videos; masked regions are zero. For errors see ``VideoEncoder.forward``."""

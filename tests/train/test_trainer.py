@@ -15,13 +15,13 @@ from safetensors.torch import load_file
 
 from data_specs.configuration import load
 from data_specs.errors import InputError
+from tests.train.curves import curve
 from train import checkpoint, trainer
 from train.config import ModelConfig, OptimiserConfig, TrainConfig
 from train.model import RegionTextModel
 from train.optimiser import learning_rate, make_optimiser
-from train.trainer import NonFiniteError, Trainer, recall_in_batch, train
-
-CLOCK = ("samples_per_s", "waiting")
+from train.trainer import NonFiniteError, Trainer, train
+from train.validation import recall_in_batch
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +44,12 @@ def settings(shards: Path, model_config: ModelConfig, tmp_path: Path) -> Callabl
     return make
 
 
-def metrics(run: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
-
-
 @pytest.mark.parametrize("stop", [1, 2, 5])  # within an epoch, at its end, and in a later one
 def test_a_resumed_run_equals_an_uninterrupted_one(
     settings: Callable[..., TrainConfig], stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(settings("whole"))
-    assert (whole.steps, len(metrics(whole.run))) == (8, 8)
+    assert (whole.steps, len(curve(whole.run))) == (8, 8)
 
     step = Trainer._step
 
@@ -72,7 +67,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     torch.manual_seed(123)
     second = train(settings("broken"), resume=True)
     assert second.steps == 8
-    assert metrics(second.run) == metrics(whole.run)
+    assert curve(second.run) == curve(whole.run)
     one, other = (load_file(run.model / "model.safetensors") for run in (whole, second))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -83,10 +78,10 @@ def test_it_learns_to_tell_eight_videos_apart(
     eight = make_shards(tmp_path / "eight", (8,))
     data = {"shards": [eight], "frames": 3, "regions": 4, "batch_size": 8}
     run = train(settings(data=data, epochs=120, optimiser={"lr": 3e-3, "milestones": [90]})).run
-    curve = metrics(run)
-    assert curve[0]["recall_v2t"] < 0.6
-    assert curve[-1]["recall_v2t"] == curve[-1]["recall_t2v"] == 1
-    assert curve[-1]["loss"] < curve[0]["loss"] / 10
+    learnt = curve(run)
+    assert learnt[0]["recall_v2t"] < 0.6
+    assert learnt[-1]["recall_v2t"] == learnt[-1]["recall_t2v"] == 1
+    assert learnt[-1]["loss"] < learnt[0]["loss"] / 10
 
 
 def test_the_run_folder_is_complete(settings: Callable[..., TrainConfig]) -> None:
@@ -155,7 +150,7 @@ def test_another_feature_width_names_the_key_to_set(settings: Callable[..., Trai
 
 
 def test_half_precision_runs_and_stays_close(settings: Callable[..., TrainConfig]) -> None:
-    losses = [metrics(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
+    losses = [curve(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
