@@ -19,11 +19,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from data_specs.errors import InputError
 from train import checkpoint
-from train.checkpoint import Checkpoint, Position, RandomStates
+from train.checkpoint import Checkpoint, Position, Standing
+from train.checkpoint_folder import latest
 from train.config import TrainConfig
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
-from train.optimiser import learning_rate, make_optimiser
+from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
+from train.random_states import RandomStates, of_rank
 from train.run.journal import Journal
 from train.run.progress import ProgressReport
 from train.run.run_folder import CHECKPOINTS, check_run, open_run, write_model
@@ -90,7 +92,7 @@ class Trainer:
         steps = config.epochs * self.stream.batches_per_epoch
         self.total_steps = min(steps, config.max_steps or steps)
         self.position = Position()
-        self.resumed_from = checkpoint.latest(config.out / CHECKPOINTS) if resume else None
+        self.resumed_from = latest(config.out / CHECKPOINTS) if resume else None
         if self.resumed_from is not None:
             self._restore(checkpoint.read(self.resumed_from))
 
@@ -129,7 +131,7 @@ class Trainer:
         """Learns from one batch and moves the position; returns what the journal keeps of it."""
         began = time.perf_counter()
         step, config = self.position.step, self.config.optimiser
-        lr = learning_rate(config, step, self.stream.batches_per_epoch)
+        lr = learning_rate(config, step, self.stream.batches_per_epoch, self.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
 
@@ -166,26 +168,24 @@ class Trainer:
 
     def _save(self) -> None:
         state = Checkpoint(
-            position=self.position,
-            data=self.stream.fingerprint,
+            standing=Standing(position=self.position, data=self.stream.fingerprint, scaler=self.scaler.state_dict()),
             model=self.model.state_dict(),
-            optimiser=self.optimiser.state_dict(),
-            scaler=self.scaler.state_dict(),
-            random=RandomStates.capture(),
+            optimiser=state_by_name(self.optimiser, self.model),
+            random=(RandomStates.capture(self.device),),
         )
         checkpoint.write(self.config.out / CHECKPOINTS, state, self.config.keep)
 
     def _restore(self, state: Checkpoint) -> None:
-        if state.data != self.stream.fingerprint:
+        if state.standing.data != self.stream.fingerprint:
             raise InputError(
                 f"{self.config.out}: the shards are not those that this run was started on, so its place in them is"
                 " lost; give the old ones with --set data.shards=[FOLDER], or start a new run with --set out=FOLDER"
             )
-        self.model.load_state_dict(state.model)
-        self.optimiser.load_state_dict(state.optimiser)
-        self.scaler.load_state_dict(state.scaler)
-        self.position = state.position
-        state.random.restore()
+        checkpoint.load_weights(self.model.state_dict(), state.model, self.resumed_from)
+        load_by_name(self.optimiser, self.model, state.optimiser, self.resumed_from)
+        self.scaler.load_state_dict(state.standing.scaler)
+        self.position = state.standing.position
+        of_rank(state.random, 0, self.config.seed, self.position.step).restore(self.device)
 
     def _introduce(self, report: ProgressReport) -> None:
         stream, count = self.stream, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
