@@ -20,18 +20,19 @@ from data_specs import atomic
 from data_specs.errors import InputError
 from train import checkpoint
 from train.batch import TextBatch
-from train.checkpoint import Checkpoint, Position
+from train.checkpoint import Best, Checkpoint, Position, Standing
+from train.checkpoint_folder import Search, search
 from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
 from train.cost import Meter, step_flops
 from train.device import DTYPES, choose_device, resolved
 from train.distributed import Ranks, joined
-from train.ema import WeightAverage
+from train.ema import Ema
 from train.losses import ContrastiveLoss, LossParts
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
-from train.optimiser import learning_rate, make_optimiser
-from train.random_states import RandomStates
+from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
+from train.random_states import RandomStates, of_rank
 from train.run.interruption import Interruptions
 from train.run.journal import Journal
 from train.run.progress import ProgressReport
@@ -113,17 +114,18 @@ class Trainer:
             )
         self.validation = Validation(config) if config.validation is not None and ranks.is_first else None
         self.model = make_model(config).to(self.device)
-        self.loss = ContrastiveLoss(config.loss)
+        self.loss = ContrastiveLoss(self.model.loss)
         self.optimiser = make_optimiser(self.model, config.optimiser)
-        self.average = WeightAverage(self.model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
+        self.average = Ema(self.model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         steps = config.epochs * self.stream.batches_per_epoch
         self.total_steps = min(steps, config.max_steps or steps)
-        self.position, self.best = Position(), -math.inf
+        self.position: Position = Position()
+        self.best: Best | None = None
         self.meter = Meter(config, self.device, ranks.size, self.total_steps)
-        self.resumed_from = checkpoint.latest(config.out / CHECKPOINTS) if resume else None
-        if self.resumed_from is not None:
-            self._restore(checkpoint.read(self.resumed_from))
+        self.standing = search(config.out / CHECKPOINTS) if resume else Search(None, ())
+        if self.standing.found is not None:
+            self._restore(self.standing.found)
         elif ranks.rank:
             torch.manual_seed(config.seed + ranks.rank)  # the same weights, and dropout of one's own
         self.learner = self._parallel()
@@ -224,8 +226,8 @@ class Trainer:
         assert self.validation is not None
         with self._averaged():
             found = self.validation(self.model, self._autocast)
-            if found[BEST_METRIC] > self.best:
-                self.best = found[BEST_METRIC]
+            if self.best is None or found[BEST_METRIC] > self.best.metric:
+                self.best = Best(found[BEST_METRIC], self.position.step)
                 write_model(self.model, self.config.out, BEST)
         return found
 
@@ -246,37 +248,42 @@ class Trainer:
         return self.position.batch == self.stream.batches_per_epoch
 
     def _save(self, writer: CheckpointWriter | None) -> None:
-        states = self.ranks.gather(RandomStates.capture().to_json())
+        states = self.ranks.gather(RandomStates.capture(self.device).to_json())
         self._saved_at = time.monotonic()
-        if writer is not None:
-            writer.save(
-                Checkpoint(
-                    position=self.position,
-                    data=self.stream.fingerprint,
-                    model=self.model.state_dict(),
-                    average=self.average.state if self.average is not None else {},
-                    optimiser=self.optimiser.state_dict(),
-                    scaler=self.scaler.state_dict(),
-                    random=tuple(map(RandomStates.from_json, states)),
-                    best=self.best,
-                    device_s=self.meter.device_s,
-                )
+        if writer is None:
+            return
+        standing = Standing(
+            position=self.position,
+            data=self.stream.fingerprint,
+            scaler=self.scaler.state_dict(),
+            best=self.best,
+            spent=self.meter.spent,
+        )
+        writer.save(
+            Checkpoint(
+                standing=standing,
+                model=self.model.state_dict(),
+                optimiser=state_by_name(self.optimiser, self.model),
+                random=tuple(map(RandomStates.from_json, states)),
+                ema=self.average.state if self.average is not None else {},
             )
+        )
 
-    def _restore(self, state: Checkpoint) -> None:
-        if state.data != self.stream.fingerprint:
+    def _restore(self, folder: Path) -> None:
+        state = checkpoint.read(folder)
+        if state.standing.data != self.stream.fingerprint:
             raise InputError(
                 f"{self.config.out}: the shards are not those that this run was started on, so its place in them is"
                 " lost; give the old ones with --set data.shards=[FOLDER], or start a new run with --set out=FOLDER"
             )
-        self.model.load_state_dict(state.model)
+        checkpoint.load_weights(self.model.state_dict(), state.model, folder)
+        load_by_name(self.optimiser, self.model, state.optimiser, folder)
         if self.average is not None:
-            self.average.load(state.average)
-        self.optimiser.load_state_dict(state.optimiser)
-        self.scaler.load_state_dict(state.scaler)
-        self.position, self.best = state.position, state.best
-        self.meter.device_s = state.device_s
-        state.random_of(self.ranks.rank, self.config.seed).restore()
+            self.average.load(state.ema, folder)
+        self.scaler.load_state_dict(state.standing.scaler)
+        self.position, self.best = state.standing.position, state.standing.best
+        self.meter.spent = state.standing.spent
+        of_rank(state.random, self.ranks.rank, self.config.seed, self.position.step).restore(self.device)
 
     def _parallel(self) -> nn.Module:
         """The model as every rank calls it: gradients are averaged over the ranks."""
@@ -303,8 +310,10 @@ class Trainer:
         )
         if stream.batch_size < self.config.data.batch_size:
             report.say(f"data.batch_size {self.config.data.batch_size} is lowered to the data set's size")
-        if self.resumed_from is not None:
-            report.say(f"going on from {self.resumed_from}")
+        for line in self.standing.passed_over:
+            report.say(line)
+        if self.standing.found is not None:
+            report.say(f"going on from {self.standing.found}")
 
     def _finish(self) -> Path:
         """Writes the finished model on the first rank; the others wait for it."""

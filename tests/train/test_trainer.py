@@ -17,9 +17,8 @@ from data_specs.configuration import load
 from data_specs.errors import InputError
 from tests.train.curves import curve
 from train import checkpoint, trainer
-from train.config import ModelConfig, OptimiserConfig, TrainConfig
+from train.config import ModelConfig, TrainConfig
 from train.model import RegionTextModel
-from train.optimiser import learning_rate, make_optimiser
 from train.trainer import NonFiniteError, Trainer, train
 from train.validation import recall_in_batch
 
@@ -152,23 +151,6 @@ def test_another_feature_width_names_the_key_to_set(settings: Callable[..., Trai
 def test_half_precision_runs_and_stays_close(settings: Callable[..., TrainConfig]) -> None:
     losses = [curve(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.05)
-
-
-def test_learning_rate() -> None:
-    config = OptimiserConfig(lr=1.0, warmup_steps=4, milestones=(2, 3))
-    rates = [learning_rate(config, step, batches_per_epoch=5) for step in range(20)]
-    assert rates == pytest.approx([0.25, 0.5, 0.75, 1] + [1] * 6 + [0.1] * 5 + [0.01] * 5)
-
-
-def test_norms_biases_and_tables_are_not_decayed(model_config: ModelConfig) -> None:
-    model = RegionTextModel.create(model_config)
-    decayed, plain = make_optimiser(model, OptimiserConfig(weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0)
-    names = {id(p): name for name, p in model.named_parameters()}
-    assert len(names) == len(decayed["params"]) + len(plain["params"])
-    for parameter in plain["params"]:
-        assert names[id(parameter)].endswith(("bias", "cls_token", "temporal_embed")) or "orm" in names[id(parameter)]
-    assert all(names[id(p)].endswith("weight") and "orm" not in names[id(p)] for p in decayed["params"])
 
 
 def test_recall_counts_ties_as_misses() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
-from train.checkpoint import latest
+from train.checkpoint_folder import latest
 from train.config import TrainConfig
 from train.model import RegionTextModel
 
