@@ -72,5 +72,45 @@ def _report(outcome: Outcome) -> int:
     return EXIT_INCOMPLETE if outcome.corrupt else 0
 
 
+@main.command("import-release")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new model/ folder.")
+@click.option(
+    "--tokenizer",
+    default="distilbert-base-uncased",
+    show_default=True,
+    help="Folder or hub name that the word pieces come from; minilm: the same vocabulary, without a network.",
+)
+@click.option(
+    "--inert", multiple=True, metavar="MODULE.CLASS", help="A further class in the file, read as an empty stand-in."
+)
+@click.option("--frames", type=click.IntRange(1), help="Of the model, where not the checkpoint's.")
+@click.option(
+    "--temporal",
+    type=click.Choice(["zeros", "interpolate"]),
+    default="zeros",
+    show_default=True,
+    help="What more frames add to the temporal table.",
+)
+def import_release(
+    checkpoint: Path, out: Path, tokenizer: str, inert: tuple[str, ...], frames: int | None, temporal: str
+) -> None:
+    """Writes CHECKPOINT, a .pth that the authors published, as a model that evaluates and fine-tunes here.
+
+    Nothing in the file is run: tensors are read, the configuration and optimizer beside them are not. Every tensor is
+    accounted for, here and in import.json of the new folder. Use it with `python -m evaluate ... --model OUT`, or as
+    `start: {model: OUT}` of a run. Exit codes: 0 done, 2 not such a checkpoint, or wrong usage.
+    """
+    from transformers.utils import logging
+
+    from train import release
+
+    logging.disable_progress_bar()
+    account = release.import_release(checkpoint, out, tokenizer, inert=inert, frames=frames, temporal=temporal)
+    for line in account.lines():
+        click.echo(line)
+    click.echo(f"model: {out}")
+
+
 if __name__ == "__main__":
     main(prog_name="python -m train")
