@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,21 +51,20 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool, workers: int, 
       data: {shards: [shards/msrvtt], splits: [train], frames: 4, batch_size: 32}
       epochs: 10
 
-    Ctrl-C finishes the step, saves and stops; --resume goes on. Exit codes: 0 done, 1 done but samples could not be
-    read (listed) or training diverged, 2 wrong input or configuration, 130 interrupted.
+    \b
+    Several processes that learn together, one a GPU:
+      torchrun --nproc-per-node 8 -m train run CONFIG.yaml
+      python -m train run CONFIG.yaml --workers 8                   (on Ray, and on its clusters)
+
+    Ctrl-C finishes the step, saves and stops, and so does SIGTERM; SIGUSR1 saves and goes on. --resume goes on, exactly
+    where it was saved. Exit codes: 0 done, or saved upon SIGTERM; 1 done but samples could not be read (listed), or
+    training diverged; 2 wrong input or configuration; 130 interrupted.
     """
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging  # torch and transformers take seconds: --help and a typo should not
 
     logging.disable_progress_bar()
-    outcome = _train(settings, resume, workers, **cluster)
-    for line in outcome.corrupt:
-        click.echo(f"could not be read: {line}", err=True)
-    if outcome.model is None:
-        raise SystemExit(EXIT_INTERRUPTED)
-    click.echo(f"{outcome.steps} steps done; model: {outcome.model}")
-    if outcome.corrupt:
-        raise SystemExit(EXIT_INCOMPLETE)
+    raise SystemExit(_report(_train(settings, resume, workers, **cluster)))
 
 
 def _train(
@@ -77,6 +77,58 @@ def _train(
     from train.cluster import train_on_cluster  # Ray is only needed here
 
     return train_on_cluster(settings, resume, workers, address, min_workers, max_failures)
+
+
+def _report(outcome: Outcome) -> int:
+    """Says on the first rank how a run ended; returns the exit code."""
+    if os.environ.get("RANK", "0") == "0":
+        for line in outcome.corrupt:
+            click.echo(f"could not be read: {line}", err=True)
+        if outcome.model is not None:
+            click.echo(f"{outcome.steps} steps done; model: {outcome.model}")
+    if outcome.model is None:
+        return EXIT_INTERRUPTED if outcome.interrupted else 0
+    return EXIT_INCOMPLETE if outcome.corrupt else 0
+
+
+@main.command("import-release")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new model/ folder.")
+@click.option(
+    "--tokenizer",
+    default="distilbert-base-uncased",
+    show_default=True,
+    help="Folder or hub name that the word pieces come from; minilm: the same vocabulary, without a network.",
+)
+@click.option(
+    "--inert", multiple=True, metavar="MODULE.CLASS", help="A further class in the file, read as an empty stand-in."
+)
+@click.option("--frames", type=click.IntRange(1), help="Of the model, where not the checkpoint's.")
+@click.option(
+    "--temporal",
+    type=click.Choice(["zeros", "interpolate"]),
+    default="zeros",
+    show_default=True,
+    help="What more frames add to the temporal table.",
+)
+def import_release(
+    checkpoint: Path, out: Path, tokenizer: str, inert: tuple[str, ...], frames: int | None, temporal: str
+) -> None:
+    """Writes CHECKPOINT, a .pth that the authors published, as a model that evaluates and fine-tunes here.
+
+    Nothing in the file is run: tensors are read, the configuration and optimizer beside them are not. Every tensor is
+    accounted for, here and in import.json of the new folder. Use it with `python -m evaluate ... --model OUT`, or as
+    `start: {model: OUT}` of a run. Exit codes: 0 done, 2 not such a checkpoint, or wrong usage.
+    """
+    from transformers.utils import logging
+
+    from train import release
+
+    logging.disable_progress_bar()
+    account = release.import_release(checkpoint, out, tokenizer, inert=inert, frames=frames, temporal=temporal)
+    for line in account.lines():
+        click.echo(line)
+    click.echo(f"model: {out}")
 
 
 @main.command()

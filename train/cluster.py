@@ -33,12 +33,12 @@ from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError, Wo
 from data_specs.errors import InputError
 from train.checkpoint_folder import latest
 from train.config import TrainConfig
+from train.run.interruption import STOP_NAME
 from train.run.journal import METRICS_NAME
 from train.run.run_folder import CHECKPOINTS, CONFIG_NAME, check_run
 from train.trainer import Outcome, train
 
 MAX_FAILURES = 3
-STOP_NAME = ".stop"
 _OBJECT_STORE_BYTES = 256 << 20  # workers read their shards themselves; only figures travel
 _POLL_S = 0.5
 _TAIL_BYTES = 1 << 16

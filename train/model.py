@@ -70,7 +70,9 @@ class PairEmbedding:
 class RegionTextModel(nn.Module):
     """Video encoder, text encoder and tokenizer.
 
-    ``loss`` is the objective it was made for; its sharpness is part of how a video and a sentence are compared.
+    ``loss`` is the objective it was made for; its sharpness is part of how a video and a sentence are compared. With
+    the release's form of it, whose means and norms run over the padding too, sentences are padded to ``max_words``,
+    and the vectors of masked regions and words are kept, not cleared.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class RegionTextModel(nn.Module):
         super().__init__()
         self.config = config
         self.loss = loss or LossConfig()
-        self.tokenizer = tokenizer
+        self.keeps_padding = self.loss.local_form == "release"
+        self.tokenizer = tokenizer if not self.keeps_padding else tokenizer.padding_fully()
         self.video_encoder = VideoEncoder(config)
         self.text_encoder = TextEncoder(backbone, config.joint_dim)
         self.register_buffer("_special_ids", torch.tensor(tokenizer.special_ids), persistent=False)
@@ -111,19 +114,28 @@ class RegionTextModel(nn.Module):
         """Where the weights are."""
         return self.video_encoder.cls_token.device
 
+    @property
+    def temperature(self) -> Tensor:
+        """What similarities are divided by: float32 scalar, with a gradient where it is learnt."""
+        return self.log_temperature.float().exp()
+
     def forward(self, video: RegionBatch, text: TextBatch) -> PairEmbedding:
         """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
-        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.log_temperature.float().exp())
+        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.temperature)
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
         """Embeds B videos; masked regions are zero. For errors see ``VideoEncoder.forward``."""
         vectors_BSE = F.normalize(self.video_encoder(batch).float(), dim=-1)
         mask_BN = batch.mask_BFR.flatten(1)
+        if self.keeps_padding:
+            return VideoEmbedding(vectors_BSE[:, 0], vectors_BSE[:, 1:], mask_BN)
         return VideoEmbedding(vectors_BSE[:, 0], vectors_BSE[:, 1:] * mask_BN[..., None], mask_BN)
 
     def encode_text(self, batch: TextBatch) -> TextEmbedding:
-        """Embeds C sentences; positions that are no words are zero."""
+        """Embeds C sentences; positions that are no words are zero. The release's form takes [SEP] for a word."""
         vectors = F.normalize(self.text_encoder(batch).float(), dim=-1)
+        if self.keeps_padding:
+            return TextEmbedding(vectors[:, 0], vectors[:, 1:], batch.attention_mask_CL[:, 1:])
         is_word = batch.attention_mask_CL & ~torch.isin(batch.input_ids_CL, self._special_ids)
         mask_CL = is_word[:, 1:]
         return TextEmbedding(vectors[:, 0], vectors[:, 1:] * mask_CL[..., None], mask_CL)
@@ -171,6 +183,11 @@ class RegionTextModel(nn.Module):
         model = cls(config, AutoModel.from_config(text_config), words, loss)
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
         return model.to(device).eval()
+
+
+def saved_loss(folder: Path) -> LossConfig:
+    """The objective of the model in ``folder``, without its weights. For errors see ``from_pretrained``."""
+    return build(LossConfig, _read_description(folder)["loss"], str(folder / CONFIG_NAME))
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -1,269 +1,353 @@
-"""The training loop, on one device."""
+"""The training loop: one function for a process alone, for torchrun's ranks and for Ray Train's workers."""
 
 from __future__ import annotations
 
+import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import click
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from data_specs import atomic
 from data_specs.errors import InputError
 from train import checkpoint
-from train.checkpoint import Checkpoint, Position, RandomStates
+from train.batch import TextBatch
+from train.checkpoint import Best, Checkpoint, Position, Standing
+from train.checkpoint_folder import Search, search
+from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
-from train.losses import ContrastiveLoss
+from train.cost import Meter, step_flops
+from train.device import DTYPES, choose_device, resolved
+from train.distributed import Ranks, joined
+from train.ema import Ema
+from train.losses import ContrastiveLoss, LossParts
 from train.model import RegionTextModel
-from train.optimiser import learning_rate, make_optimiser
+from train.objective.cached_gradients import learn
+from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
+from train.random_states import RandomStates, of_rank
+from train.run.interruption import Interruptions
 from train.run.journal import Journal
 from train.run.progress import ProgressReport
-from train.run.run_folder import CHECKPOINTS, check_run, open_run, write_model
+from train.run.run_folder import BEST, CHECKPOINTS, MODEL, check_run, open_run, write_model
+from train.start import start_from
 from train.stream import Batch, RegionStream, ahead
+from train.validation import BEST as BEST_METRIC
+from train.validation import Validation, recall_in_batch
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+BAD_BATCH = "bad-batch.json"
+_MOST_OVERFLOWS = 50  # steps in a row that an fp16 scaler skipped; halving its scale that often helps no model
 
 
 class NonFiniteError(click.ClickException):
     """Loss or gradient is not a finite number. The message names the step and the batch's keys. Exit code 1."""
 
-    def __init__(self, what: str, step: int, keys: Sequence[str]) -> None:
+    def __init__(self, what: str, step: int, keys: Sequence[str], saved: Path) -> None:
         super().__init__(
             f"step {step}: the {what} is not finite; nothing was learnt from this batch and the run stops."
-            f" Lower optimiser.lr or set precision=fp32, or look at the samples of the batch: {', '.join(keys)}"
+            f" Lower optimiser.lr or set precision=fp32, or look at the samples of the batch, which {saved} lists:"
+            f" {', '.join(keys[:8])}{' and others' if len(keys) > 8 else ''}"
         )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. ``model`` is None if it was interrupted; ``corrupt`` has a line for each unreadable sample."""
+    """How a run ended. ``model`` is None if it was told to stop before its end, by Ctrl-C if ``interrupted``;
+    ``corrupt`` has a line for each unreadable sample."""
 
     run: Path
     steps: int
     model: Path | None
     corrupt: tuple[str, ...]
+    interrupted: bool = False
 
 
-def train(config: TrainConfig, resume: bool = False) -> Outcome:
+def train(
+    config: TrainConfig, resume: bool = False, on_progress: Callable[[dict[str, float]], None] | None = None
+) -> Outcome:
     """Trains as ``config`` says and writes the run folder; with ``resume`` goes on from its last checkpoint, exactly.
+
+    Every rank calls it with the same arguments. ``on_progress`` is called on each of them, equally often, with the
+    step's metrics: after each checkpoint and at the end of each epoch.
 
     Raises:
         InputError: data, model or run folder do not allow it.
         NonFiniteError: training diverged.
     """
-    config = resolved(config)
-    check_run(config, resume)
-    trainer = Trainer(config, choose_device(config.device), resume)
-    open_run(config)
-    return trainer.run()
+    with joined() as ranks:
+        config = resolved(config)
+        check_run(config, resume)
+        trainer = Trainer(config, ranks, resume, on_progress)
+        ranks.wait()  # the first rank makes the folder that the others have just looked at
+        if ranks.is_first:
+            open_run(config)
+        return trainer.run()
 
 
 class Trainer:
-    """One run: model, optimiser, data and where it stands."""
+    """One rank of a run: model, optimiser, data and where it stands."""
 
-    def __init__(self, config: TrainConfig, device: torch.device, resume: bool) -> None:
-        self.config = config
-        self.device, self.precision = device, config.precision
+    def __init__(
+        self,
+        config: TrainConfig,
+        ranks: Ranks,
+        resume: bool,
+        on_progress: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        self.config, self.ranks, self.on_progress = config, ranks, on_progress
+        self.device = choose_device(config.device, ranks.local)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.stream = RegionStream(config.data, config.model.box_dim)
+        self.stream = RegionStream(config.data, config.model.box_dim, ranks.rank, ranks.size)
         if self.stream.feature_dim != config.model.feature_dim:
             raise InputError(
                 f"the shards' features are {self.stream.feature_dim} wide, model.feature_dim is"
                 f" {config.model.feature_dim}; set model.feature_dim={self.stream.feature_dim}"
             )
-        self.model = RegionTextModel.create(config.model, config.loss).to(self.device).train()
-        if config.optimiser.freeze_text:
-            self.model.text_encoder.freeze()
-        self.loss = ContrastiveLoss(config.loss)
+        self.validation = Validation(config) if config.validation is not None and ranks.is_first else None
+        self.model = make_model(config).to(self.device)
+        self.loss = ContrastiveLoss(self.model.loss)
         self.optimiser = make_optimiser(self.model, config.optimiser)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.average = Ema(self.model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
         steps = config.epochs * self.stream.batches_per_epoch
         self.total_steps = min(steps, config.max_steps or steps)
-        self.position = Position()
-        self.resumed_from = checkpoint.latest(config.out / CHECKPOINTS) if resume else None
-        if self.resumed_from is not None:
-            self._restore(checkpoint.read(self.resumed_from))
+        self.position: Position = Position()
+        self.best: Best | None = None
+        self.meter = Meter(config, self.device, ranks.size, self.total_steps)
+        self.standing = search(config.out / CHECKPOINTS) if resume else Search(None, ())
+        if self.standing.found is not None:
+            self._restore(self.standing.found)
+        elif ranks.rank:
+            torch.manual_seed(config.seed + ranks.rank)  # the same weights, and dropout of one's own
+        self.learner = self._parallel()
+        self._overflows, self._saved_at = 0, time.monotonic()
 
     def run(self) -> Outcome:
-        """Trains to the end, or to the step in which Ctrl-C was pressed."""
-        config = self.config
-        report = ProgressReport(self.total_steps, self.position.step, config.log_every)
-        with report, closing(Journal(config.out, self.position.step)) as journal, _interrupts() as interrupted:
+        """Trains to the end, or to the step in which it is told to stop."""
+        config, first = self.config, self.ranks.is_first
+        with ExitStack() as stack:
+            report = stack.enter_context(ProgressReport(self.total_steps, self.position.step, config.log_every, first))
+            journal = stack.enter_context(closing(Journal(config, self.position.step))) if first else None
+            writer = stack.enter_context(CheckpointWriter(config.out / CHECKPOINTS, config.keep)) if first else None
+            told = stack.enter_context(Interruptions(config.out))
             self._introduce(report)
-            for batch, waited_s in self._batches():
-                metrics = self._step(batch, waited_s)
-                journal.write(metrics)
-                report.step(metrics)
+            for batch, text, waited_s in self._batches():
+                metrics = self._step(batch, text, waited_s)
                 last = self.position.step == self.total_steps
-                if last or interrupted.is_set() or self.position.step % config.checkpoint_every == 0:
-                    self._save()
-                if interrupted.is_set() and not last:
+                if self._validates(last):
+                    metrics |= self._validate()
+                if journal is not None:
+                    journal.write(metrics)
+                report.step(metrics)
+                stops, saves, interrupted = self._agree(told)
+                if saves or stops or last:
+                    self._save(writer)
+                    told.save = False
+                if self.on_progress is not None and (saves or stops or last or self._epoch_ends()):
+                    self.on_progress(metrics)
+                if stops and not last:
                     report.say(f"stopped at step {self.position.step}; go on with the same command and --resume")
-                    return self._outcome(None)
-        return self._outcome(write_model(self.model, config.out))
+                    return self._outcome(None, interrupted)
+            return self._outcome(self._finish())
 
-    def _batches(self) -> Iterator[tuple[Batch, float]]:
-        """Batches from the run's position to its end, each with the seconds it was waited for."""
+    def _batches(self) -> Iterator[tuple[Batch, TextBatch, float]]:
+        """Batches from the run's position to its end, tokenized, each with the seconds it was waited for."""
         while self.position.step < self.total_steps:
             epoch = self.position.epoch
-            with closing(ahead(self.stream.epoch(epoch, self.position.batch))) as batches:
+            batches = ((b, self.model.tokenizer(b.captions)) for b in self.stream.epoch(epoch, self.position.batch))
+            with closing(ahead(batches)) as prepared:
                 since = time.perf_counter()
-                for batch in batches:
-                    yield batch, time.perf_counter() - since
+                for batch, text in prepared:
+                    yield batch, text, time.perf_counter() - since
                     if self.position.step == self.total_steps:
                         return
                     since = time.perf_counter()
             self.position = Position(self.position.step, epoch + 1, 0)
 
-    def _step(self, batch: Batch, waited_s: float) -> dict[str, float]:
+    def _step(self, batch: Batch, text: TextBatch, waited_s: float) -> dict[str, float]:
         """Learns from one batch and moves the position; returns what the journal keeps of it."""
         began = time.perf_counter()
-        step, config = self.position.step, self.config.optimiser
-        lr = learning_rate(config, step, self.stream.batches_per_epoch)
+        config, step = self.config, self.position.step
+        lr = learning_rate(config.optimiser, step, self.stream.batches_per_epoch, self.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
 
-        video, text = batch.video.to(self.device), self.model.tokenizer(batch.captions).to(self.device)
-        with torch.autocast(self.device.type, _DTYPES.get(self.precision), enabled=self.precision in _DTYPES):
-            pairs = self.model(video, text)
-        parts = self.loss(pairs)
-        if not torch.isfinite(parts.total):
-            raise NonFiniteError("loss", step + 1, batch.keys)
-
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(parts.total).backward()
+        parts = learn(
+            self.learner, self.loss, batch.video.to(self.device), text.to(self.device),
+            chunk_size=config.chunk_size, autocast=self._autocast, scale=self.scaler.scale,
+        )  # fmt: skip
         self.scaler.unscale_(self.optimiser)
-        norm = clip_grad_norm_(self.model.parameters(), config.clip_norm or math.inf)
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):  # an enabled scaler skips such a step itself
-            raise NonFiniteError("gradient", step + 1, batch.keys)
+        norm = clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm or math.inf)
+        self._refuse_non_finite(parts.total, norm, batch)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update(self.model)
 
         self.position = Position(step + 1, self.position.epoch, self.position.batch + 1)
-        recall_v2t, recall_t2v = recall_in_batch(parts.similarity_BB)
-        values = {"loss": parts.total, "loss_global": parts.global_, "loss_local": parts.local, "grad_norm": norm}
-        took_s = waited_s + time.perf_counter() - began
-        return {
-            "step": step + 1,
-            "epoch": self.position.epoch,
-            **{name: value.item() for name, value in values.items()},
-            "recall_v2t": recall_v2t,
-            "recall_t2v": recall_t2v,
-            "lr": lr,
-            "samples_per_s": len(batch.keys) / took_s,
-            "waiting": waited_s / took_s,
-        }
+        done = {"step": step + 1, "epoch": self.position.epoch}
+        learnt = {**_described(parts), "grad_norm": norm.item(), "lr": lr, "temperature": self.model.temperature.item()}
+        flops = step_flops(self.config, len(batch.keys), int(text.attention_mask_CL.sum()))
+        self.meter.step(waited_s + time.perf_counter() - began, waited_s, len(batch.keys), flops)
+        return done | learnt | self.meter.figures() | {"unreadable": len(self.stream.corrupt)}
 
-    def _save(self) -> None:
-        state = Checkpoint(
+    def _refuse_non_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> None:
+        """Before the weights are touched, and on all ranks if on one."""
+        loss_, norm_ = torch.stack([loss.detach().float(), norm.float()]).tolist()
+        bad_loss = self.ranks.any(not math.isfinite(loss_))
+        overflow = not math.isfinite(norm_)  # of averaged gradients: the same on every rank
+        self._overflows = self._overflows + 1 if overflow else 0
+        if not bad_loss and (not overflow or (self.scaler.is_enabled() and self._overflows < _MOST_OVERFLOWS)):
+            return  # an enabled scaler skips such a step itself
+        what, step = ("loss" if bad_loss else "gradient"), self.position.step + 1
+        keys = [key for keys in self.ranks.gather(list(batch.keys)) for key in keys]
+        path = self.config.out / BAD_BATCH
+        if self.ranks.is_first:
+            described = {"step": step, "what": what, "source": batch.source, "keys": keys}
+            atomic.write_text(path, json.dumps(described, indent=1) + "\n")
+        raise NonFiniteError(what, step, keys, path)
+
+    def _validates(self, last: bool) -> bool:
+        every = self.config.validation.every if self.config.validation is not None else 0
+        return self.validation is not None and (last or self.position.step % every == 0)
+
+    def _validate(self) -> dict[str, float]:
+        """Measures the model as it would be written now, and writes it if it is the best so far."""
+        assert self.validation is not None
+        with self._averaged():
+            found = self.validation(self.model, self._autocast)
+            if self.best is None or found[BEST_METRIC] > self.best.metric:
+                self.best = Best(found[BEST_METRIC], self.position.step)
+                write_model(self.model, self.config.out, BEST)
+        return found
+
+    def _agree(self, told: Interruptions) -> tuple[bool, bool, bool]:
+        """Whether to stop, to save, and whether it was Ctrl-C: what any rank was told holds for all."""
+        if self.ranks.is_first:
+            told.look()
+        due = self.position.step % self.config.checkpoint_every == 0 or (self.ranks.is_first and self._is_time())
+        said = (told.interrupted, told.terminated, told.save or due)
+        interrupted, terminated, saves = (any(column) for column in zip(*self.ranks.gather_numbers(said), strict=True))
+        return interrupted or terminated, saves, interrupted
+
+    def _is_time(self) -> bool:
+        minutes = self.config.checkpoint_minutes
+        return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+
+    def _epoch_ends(self) -> bool:
+        return self.position.batch == self.stream.batches_per_epoch
+
+    def _save(self, writer: CheckpointWriter | None) -> None:
+        states = self.ranks.gather(RandomStates.capture(self.device).to_json())
+        self._saved_at = time.monotonic()
+        if writer is None:
+            return
+        standing = Standing(
             position=self.position,
             data=self.stream.fingerprint,
-            model=self.model.state_dict(),
-            optimiser=self.optimiser.state_dict(),
             scaler=self.scaler.state_dict(),
-            random=RandomStates.capture(),
+            best=self.best,
+            spent=self.meter.spent,
         )
-        checkpoint.write(self.config.out / CHECKPOINTS, state, self.config.keep)
+        writer.save(
+            Checkpoint(
+                standing=standing,
+                model=self.model.state_dict(),
+                optimiser=state_by_name(self.optimiser, self.model),
+                random=tuple(map(RandomStates.from_json, states)),
+                ema=self.average.state if self.average is not None else {},
+            )
+        )
 
-    def _restore(self, state: Checkpoint) -> None:
-        if state.data != self.stream.fingerprint:
+    def _restore(self, folder: Path) -> None:
+        state = checkpoint.read(folder)
+        if state.standing.data != self.stream.fingerprint:
             raise InputError(
                 f"{self.config.out}: the shards are not those that this run was started on, so its place in them is"
                 " lost; give the old ones with --set data.shards=[FOLDER], or start a new run with --set out=FOLDER"
             )
-        self.model.load_state_dict(state.model)
-        self.optimiser.load_state_dict(state.optimiser)
-        self.scaler.load_state_dict(state.scaler)
-        self.position = state.position
-        state.random.restore()
+        checkpoint.load_weights(self.model.state_dict(), state.model, folder)
+        load_by_name(self.optimiser, self.model, state.optimiser, folder)
+        if self.average is not None:
+            self.average.load(state.ema, folder)
+        self.scaler.load_state_dict(state.standing.scaler)
+        self.position, self.best = state.standing.position, state.standing.best
+        self.meter.spent = state.standing.spent
+        of_rank(state.random, self.ranks.rank, self.config.seed, self.position.step).restore(self.device)
+
+    def _parallel(self) -> nn.Module:
+        """The model as every rank calls it: gradients are averaged over the ranks."""
+        if self.ranks.size == 1:
+            return self.model
+        devices = [self.device] if self.device.type == "cuda" else None
+        # Looking for unused parameters keeps the buckets as they are made first, so a resumed run sums as before.
+        return DistributedDataParallel(self.model, device_ids=devices, find_unused_parameters=True)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        dtype = DTYPES.get(self.config.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self.average.swapped(self.model) if self.average is not None else nullcontext()
 
     def _introduce(self, report: ProgressReport) -> None:
         stream, count = self.stream, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        ranks = f" with {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         report.say(
             f"{stream.num_samples} samples in {len(stream.shards)} shards, {stream.batches_per_epoch} batches of"
             f" {stream.batch_size} an epoch, {self.total_steps} steps; {count / 1e6:.1f} M parameters learn in"
-            f" {self.precision} on {self.device}"
+            f" {self.config.precision} on {self.device}{ranks}"
         )
         if stream.batch_size < self.config.data.batch_size:
             report.say(f"data.batch_size {self.config.data.batch_size} is lowered to the data set's size")
-        if self.resumed_from is not None:
-            report.say(f"going on from {self.resumed_from}")
+        for line in self.standing.passed_over:
+            report.say(line)
+        if self.standing.found is not None:
+            report.say(f"going on from {self.standing.found}")
 
-    def _outcome(self, model: Path | None) -> Outcome:
-        return Outcome(self.config.out, self.position.step, model, tuple(self.stream.corrupt))
+    def _finish(self) -> Path:
+        """Writes the finished model on the first rank; the others wait for it."""
+        if self.ranks.is_first:
+            with self._averaged():
+                write_model(self.model, self.config.out)
+        self.ranks.wait()
+        return self.config.out / MODEL
+
+    def _outcome(self, model: Path | None, interrupted: bool = False) -> Outcome:
+        corrupt = {problem for found in self.ranks.gather(list(self.stream.corrupt)) for problem in found}
+        return Outcome(self.config.out, self.position.step, model, tuple(sorted(corrupt)), interrupted)
 
 
-def resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with the precision that ``auto`` means on this machine: a run goes on in the one it began in.
+def make_model(config: TrainConfig) -> RegionTextModel:
+    """The model that a run begins with, on the CPU, ready to learn.
 
     Raises:
-        InputError: its device is not on this machine.
+        InputError: what it starts from cannot be had or does not fit.
     """
-    precision = choose_precision(config.precision, choose_device(config.device))
-    return config.model_copy(update={"precision": precision})
+    if config.start is not None:
+        model = start_from(config.start, config.model, config.loss)
+    else:
+        model = RegionTextModel.create(config.model, config.loss)
+    model.train()
+    model.checkpoint_activations = config.checkpoint_activations
+    if config.optimiser.freeze_text:
+        model.text_encoder.freeze()
+    if config.compile:
+        model.compile_encoders()
+    return model
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is the first CUDA device, else the CPU.
-
-    Raises:
-        InputError: no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device: {name!r} is none; write auto, cpu, cuda or cuda:0") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device: {name!r} is not on this machine, it has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
-def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` is bf16 where a CUDA device computes in it, fp16 on older ones, fp32 on a CPU."""
-    if name != "auto":
-        return name
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-
-
-def recall_in_batch(similarity_BB: Tensor) -> tuple[float, float]:
-    """Share of videos whose own sentence scores above every other of the batch, and the same for sentences.
-
-    A tie with another is a miss.
-    """
-    own = similarity_BB.diagonal()
-    others = similarity_BB.masked_fill(torch.eye(len(own), dtype=torch.bool, device=own.device), -math.inf)
-    return (own > others.amax(1)).float().mean().item(), (own > others.amax(0)).float().mean().item()
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that the step in hand is finished; pressed again, it stops at once."""
-    pressed = threading.Event()
-
-    def on_interrupt(_number: int, _frame: FrameType | None) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _described(parts: LossParts) -> dict[str, float]:
+    v2t, t2v = recall_in_batch(parts.similarity_BB)
+    loss, global_, local = torch.stack([parts.total, parts.global_, parts.local]).detach().tolist()
+    return {"loss": loss, "loss_global": global_, "loss_local": local, "recall_v2t": v2t, "recall_t2v": t2v}

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ from safetensors.torch import load_file
 
 from data_specs.configuration import load
 from data_specs.errors import InputError
+from tests.train.curves import curve
 from train import checkpoint, trainer
-from train.config import ModelConfig, OptimiserConfig, TrainConfig
+from train.config import ModelConfig, TrainConfig
 from train.model import RegionTextModel
-from train.optimiser import learning_rate, make_optimiser
-from train.trainer import NonFiniteError, Trainer, recall_in_batch, train
-
-CLOCK = ("samples_per_s", "waiting")
+from train.trainer import BAD_BATCH, NonFiniteError, Trainer, train
+from train.validation import Validation, recall_in_batch
 
 
 @pytest.fixture(scope="module")
@@ -44,17 +44,12 @@ def settings(shards: Path, model_config: ModelConfig, tmp_path: Path) -> Callabl
     return make
 
 
-def metrics(run: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
-
-
 @pytest.mark.parametrize("stop", [1, 2, 5])  # within an epoch, at its end, and in a later one
 def test_a_resumed_run_equals_an_uninterrupted_one(
     settings: Callable[..., TrainConfig], stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = train(settings("whole"))
-    assert (whole.steps, len(metrics(whole.run))) == (8, 8)
+    assert (whole.steps, len(curve(whole.run))) == (8, 8)
 
     step = Trainer._step
 
@@ -72,21 +67,73 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     torch.manual_seed(123)
     second = train(settings("broken"), resume=True)
     assert second.steps == 8
-    assert metrics(second.run) == metrics(whole.run)
+    assert curve(second.run) == curve(whole.run)
     one, other = (load_file(run.model / "model.safetensors") for run in (whole, second))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_it_learns_to_tell_eight_videos_apart(
+def test_a_batch_is_learnt_by_heart(
     make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
 ) -> None:
     eight = make_shards(tmp_path / "eight", (8,))
-    data = {"shards": [eight], "frames": 3, "regions": 4, "batch_size": 8}
-    run = train(settings(data=data, epochs=120, optimiser={"lr": 3e-3, "milestones": [90]})).run
-    curve = metrics(run)
-    assert curve[0]["recall_v2t"] < 0.6
-    assert curve[-1]["recall_v2t"] == curve[-1]["recall_t2v"] == 1
-    assert curve[-1]["loss"] < curve[0]["loss"] / 10
+    data = {"shards": [eight], "frames": 3, "regions": 4, "batch_size": 8, "draw_frames": False}
+    optimiser = {"lr": 3e-3, "schedule": "cosine"}
+    run = train(settings(data=data, epochs=150, optimiser=optimiser, loss={"sharpness": 20})).run
+    learnt = curve(run)
+    assert learnt[0]["recall_v2t"] < 0.6 and learnt[0]["loss"] > 4
+    assert learnt[-1]["recall_v2t"] == learnt[-1]["recall_t2v"] == 1
+    assert learnt[-1]["loss"] < 0.01
+
+
+def test_validation_keeps_the_best_average(
+    make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    held = make_shards(tmp_path / "held", (6,), split="val")
+    config = settings(
+        validation={"shards": [held], "every": 3, "samples": 5},
+        optimiser={"lr": 1e-3, "milestones": [3], "ema_decay": 0.5},
+    )
+    outcome = train(config)
+    found = {line["step"]: line["validation_R@1"] for line in curve(outcome.run) if "validation_R@1" in line}
+    assert sorted(found) == [3, 6, 8], "every third step, and the last"
+    kept = checkpoint.read(max((config.out / "checkpoints").iterdir()))
+    assert kept.standing.best is not None and kept.standing.best.metric == max(found.values())
+    first_best = min(step for step, value in found.items() if value == max(found.values()))
+    assert kept.standing.best.step == first_best
+    written = load_file(outcome.model / "model.safetensors")
+    assert all(torch.equal(written[name], kept.ema[name]) for name in written)
+    assert any(not torch.equal(written[name], kept.model[name]) for name in written), "an average, not the last weights"
+    best = RegionTextModel.from_pretrained(config.out / "best")
+    again = Validation(config)(best, nullcontext)
+    assert again["validation_R@1"] == max(found.values())
+
+
+def test_a_run_starts_from_a_finished_model(settings: Callable[..., TrainConfig]) -> None:
+    first = train(settings("first", max_steps=3))
+    frames = settings().model.model_copy(update={"frames": 5})
+    config = settings("second", start={"model": first.model}, model=frames.model_dump(), max_steps=1)
+    before = RegionTextModel.from_pretrained(first.model).state_dict()
+    second = train(config.model_copy(update={"optimiser": config.optimiser.model_copy(update={"lr": 1e-12})}))
+    after = RegionTextModel.from_pretrained(second.model).state_dict()
+    for name, tensor in after.items():
+        torch.testing.assert_close(tensor, before[name][:, :5] if "temporal" in name else before[name])
+    with pytest.raises(InputError, match=r"set model\.width=32"):
+        train(settings("third", start={"model": first.model}, model={**frames.model_dump(), "width": 64}))
+
+
+def test_chunks_do_not_change_what_is_learnt(settings: Callable[..., TrainConfig]) -> None:
+    settled = {"optimiser": {"lr": 1e-3, "freeze_text": True}, "max_steps": 4}
+    whole, chunked = (curve(train(settings(str(size), chunk_size=size, **settled)).run) for size in (None, 3))
+    for name in ("loss", "grad_norm", "recall_v2t"):
+        assert [line[name] for line in chunked] == pytest.approx([line[name] for line in whole], rel=1e-4)
+
+
+def test_a_learnt_temperature_moves_and_is_written(settings: Callable[..., TrainConfig]) -> None:
+    config = settings(loss={"learn_temperature": True, "temperature": 0.1})
+    outcome = train(config)
+    temperatures = [line["temperature"] for line in curve(outcome.run)]
+    assert len(set(temperatures)) == len(temperatures)
+    assert RegionTextModel.from_pretrained(outcome.model).temperature.item() == pytest.approx(temperatures[-1])
 
 
 def test_the_run_folder_is_complete(settings: Callable[..., TrainConfig]) -> None:
@@ -130,12 +177,14 @@ def test_resume_refuses_other_shards(
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
-    settings: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(trainer.ContrastiveLoss, "__call__", _nan_loss)
     with pytest.raises(NonFiniteError, match=r"step 1: the loss is not finite.*clip%20\d\d\d%2Emp4") as caught:
         train(settings())
     assert caught.value.exit_code == 1 and caught.value.message.count("clip%20") == 4
+    saved = json.loads((tmp_path / "run" / BAD_BATCH).read_text())
+    assert saved["step"] == 1 and len(saved["keys"]) == 4 and all(key in caught.value.message for key in saved["keys"])
 
 
 def _nan_loss(_self: Any, pairs: Any) -> Any:
@@ -155,25 +204,8 @@ def test_another_feature_width_names_the_key_to_set(settings: Callable[..., Trai
 
 
 def test_half_precision_runs_and_stays_close(settings: Callable[..., TrainConfig]) -> None:
-    losses = [metrics(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
+    losses = [curve(train(settings(p, max_steps=2, precision=p)).run)[0]["loss"] for p in ("fp32", "bf16")]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.05)
-
-
-def test_learning_rate() -> None:
-    config = OptimiserConfig(lr=1.0, warmup_steps=4, milestones=(2, 3))
-    rates = [learning_rate(config, step, batches_per_epoch=5) for step in range(20)]
-    assert rates == pytest.approx([0.25, 0.5, 0.75, 1] + [1] * 6 + [0.1] * 5 + [0.01] * 5)
-
-
-def test_norms_biases_and_tables_are_not_decayed(model_config: ModelConfig) -> None:
-    model = RegionTextModel.create(model_config)
-    decayed, plain = make_optimiser(model, OptimiserConfig(weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0)
-    names = {id(p): name for name, p in model.named_parameters()}
-    assert len(names) == len(decayed["params"]) + len(plain["params"])
-    for parameter in plain["params"]:
-        assert names[id(parameter)].endswith(("bias", "cls_token", "temporal_embed")) or "orm" in names[id(parameter)]
-    assert all(names[id(p)].endswith("weight") and "orm" not in names[id(p)] for p in decayed["params"])
 
 
 def test_recall_counts_ties_as_misses() -> None:

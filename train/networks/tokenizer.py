@@ -15,12 +15,20 @@ from train.batch import TextBatch
 
 
 class CaptionTokenizer:
-    """A Hugging Face tokenizer that cuts a sentence at ``max_words`` word pieces and pads to the batch's longest."""
+    """A Hugging Face tokenizer that cuts a sentence at ``max_words`` word pieces and pads to the batch's longest.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_words: int) -> None:
+    full_length: pads every sentence to ``max_words``, as the released models do, whose loss counts the padding.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_words: int, full_length: bool = False) -> None:
         self.tokenizer = tokenizer
         self.max_words = max_words
+        self.full_length = full_length
         self._max_length = max_words + tokenizer.num_special_tokens_to_add()
+
+    def padding_fully(self) -> CaptionTokenizer:
+        """The same tokenizer with ``full_length``."""
+        return CaptionTokenizer(self.tokenizer, self.max_words, full_length=True)
 
     @property
     def special_ids(self) -> list[int]:
@@ -37,7 +45,7 @@ class CaptionTokenizer:
         """
         if not sentences:
             raise ValueError("no sentence to tokenize")
-        found = self._encode(sentences, padding="longest")
+        found = self._encode(sentences, padding="max_length" if self.full_length else "longest")
         return TextBatch(torch.tensor(found["input_ids"]), torch.tensor(found["attention_mask"], dtype=torch.bool))
 
     def words(self, sentences: Sequence[str]) -> list[list[str]]:

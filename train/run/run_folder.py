@@ -10,14 +10,14 @@ from typing import Any
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
-from train.checkpoint import latest
+from train.checkpoint_folder import latest
 from train.config import TrainConfig
 from train.model import RegionTextModel
 
-CONFIG_NAME, CHECKPOINTS, MODEL = "config.yaml", "checkpoints", "model"
+CONFIG_NAME, CHECKPOINTS, MODEL, BEST = "config.yaml", "checkpoints", "model", "best"
 # What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
-_FIXED = ("model", "data", "loss", "optimiser", "precision", "seed")
-_MAY_MOVE = {"data": {"shards", "max_corrupt"}}
+_FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed", "chunk_size")
+_MAY_MOVE = {"data": {"shards", "max_corrupt", "workers", "verify_hashes"}}
 
 
 def check_run(config: TrainConfig, resume: bool) -> None:
@@ -61,10 +61,10 @@ def open_run(config: TrainConfig) -> None:
         ) from None
 
 
-def write_model(model: RegionTextModel, run: Path) -> Path:
-    """Writes ``model/`` whole or not at all; returns the folder."""
-    target = run / MODEL
-    temporary, old = (run / f".{name}{atomic.TEMPORARY_SUFFIX}" for name in (MODEL, f"{MODEL}.old"))
+def write_model(model: RegionTextModel, run: Path, name: str = MODEL) -> Path:
+    """Writes the folder ``name`` of a run, whole or not at all; returns it."""
+    target = run / name
+    temporary, old = (run / f".{part}{atomic.TEMPORARY_SUFFIX}" for part in (name, f"{name}.old"))
     for leftover in (temporary, old):
         if leftover.exists():
             shutil.rmtree(leftover)
