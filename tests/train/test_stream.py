@@ -17,7 +17,7 @@ from data_specs.errors import InputError
 from data_specs.shard_index import build_index
 from data_specs.shards import INDEX_NAME, file_sha256, read_record, record_path, records
 from train.config import DataConfig
-from train.stream import Batch, RegionStream, ahead, shuffle_within
+from train.stream import Batch, RegionStream, ahead
 
 SIZES = (5, 1, 7, 0, 4)
 
@@ -48,7 +48,7 @@ def test_every_sample_exactly_once_an_epoch(shards: Path) -> None:
     smaller = stream(shards, batch_size=4)
     drawn = keys(smaller.epoch(0))
     assert len(drawn) == len(set(drawn)) == 16 == smaller.batches_per_epoch * 4  # the remainder of one is left out
-    assert set(everything) == set(drawn) | set(keys(smaller.epoch(1))) | set(keys(smaller.epoch(2)))
+    assert set(everything) == {key for epoch in range(9) for key in keys(smaller.epoch(epoch))}
 
 
 def test_the_order_is_a_function_of_seed_and_epoch(shards: Path) -> None:
@@ -103,13 +103,6 @@ def test_thread_ahead_gives_the_same_and_passes_errors_on(shards: Path) -> None:
         list(ahead(broken()))
 
 
-@given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 9))
-def test_shuffle_gives_each_item_once_and_none_before_its_window(count: int, window: int, seed: int) -> None:
-    out = list(shuffle_within(range(count), window, np.random.default_rng(seed)))
-    assert sorted(out) == list(range(count))
-    assert all(item < place + window for place, item in enumerate(out))
-
-
 def damage(tar: Path, change: Callable[[bytes], bytes]) -> None:
     tar.chmod(0o644)
     tar.write_bytes(change(tar.read_bytes()))
@@ -162,15 +155,17 @@ def test_too_many_corrupt_samples_stop_the_run(make_shards: Callable[..., Path],
 
 def test_a_cut_tar_stops(make_shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_shards(tmp_path, SIZES)
-    source = stream(folder)
+    source, trusting = stream(folder), stream(folder, verify_hashes=False)
     damage(folder / "train-00002.tar", lambda data: data[: len(data) // 2 - 300])
-    with pytest.raises(InputError, match=r"train-00002\.tar: not a whole tar"):
+    with pytest.raises(InputError, match=r"train-00002\.tar: not the tar that was committed.*extract verify"):
         list(source.epoch(0))
+    with pytest.raises(InputError, match=r"train-00002\.tar: not a whole tar"):
+        list(trusting.epoch(0))
     with pytest.raises(InputError, match="cut, changed or not committed"):
         stream(folder)
 
 
-@pytest.mark.parametrize(("claimed", "message"), [(8, "7 samples where 8"), (6, "more samples where 6")])
+@pytest.mark.parametrize(("claimed", "message"), [(8, "7 samples where 8"), (6, "7 samples where 6")])
 def test_a_wrong_count_stops(make_shards: Callable[..., Path], tmp_path: Path, claimed: int, message: str) -> None:
     folder = make_shards(tmp_path, SIZES)
     recommit(folder, "train-00002", num_samples=claimed)
