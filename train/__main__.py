@@ -135,17 +135,18 @@ def import_release(
 @_config
 @_set
 @click.option("--ranks", default=1, type=click.IntRange(0), help="How many devices will learn together. Default: 1.")
-@click.option("--samples", type=click.IntRange(2), help="How many the shards will hold, where they are not there yet.")
+@click.option("--samples", type=click.IntRange(2), help="So many that the shards will hold; they are not read.")
 def estimate(config: Path, assignments: tuple[str, ...], ranks: int, samples: int | None) -> None:
     """Predicts what CONFIG will take: steps, hours, memory and disk.
 
     A few steps are made with the real model, on the first batches of the shards or, with --samples, on made-up ones.
-    Nothing is written.
+    Nothing is written. Exit codes: 0 done, 2 wrong input or configuration.
     """
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging
 
-    from train.estimate import lines, predict
+    from train.estimate import lines
+    from train.trial import predict
 
     logging.disable_progress_bar()
     for line in lines(settings, predict(settings, max(1, ranks), samples)):
