@@ -53,13 +53,17 @@ class VideoTable:
 class TextTable:
     """Distinct sentences, each embedded once, so that repeated ones tie exactly.
 
-    row_C: the row of each asked sentence. words: one [L_u, E] tensor of real words a distinct sentence.
+    row_C: the row of each asked sentence. words: one [L_u, E] tensor of real words a distinct sentence. In the release
+    form of the local similarity, where the padding counts, padded_ULE has all positions and mask_UL says which of them
+    are attended to; else they are None.
     """
 
     row_C: NDArray[np.int64]
     cls_UE: Tensor
     words: tuple[Tensor, ...]
     tokens: tuple[tuple[str, ...], ...]
+    padded_ULE: Tensor | None = None
+    mask_UL: Tensor | None = None
 
 
 @torch.inference_mode()
@@ -99,29 +103,41 @@ def embed_videos(
 
 @torch.inference_mode()
 def embed_sentences(model: RegionTextModel, sentences: Sequence[str], *, batch_size: int = 64) -> TextTable:
-    """The vectors of the sentences. Batches hold sentences of similar length, so that padding costs little."""
+    """The vectors of the sentences. Batches hold sentences of similar length, so that padding costs little.
+
+    Raises:
+        ValueError: the model is in the release form and does not pad all sentences alike.
+    """
+    is_release = model.loss.local_form == "release"
     distinct = list(dict.fromkeys(sentences))
     row_of = {sentence: row for row, sentence in enumerate(distinct)}
     model.eval()
     cls: dict[int, Tensor] = {}
     words: dict[int, Tensor] = {}
     tokens: dict[int, tuple[str, ...]] = {}
+    padded: dict[int, tuple[Tensor, Tensor]] = {}
     for rows in batches(sorted(range(len(distinct)), key=lambda row: len(distinct[row])), batch_size):
         texts = [distinct[row] for row in rows]
         found = model.encode_text(model.tokenizer(texts).to(model.device))
         for i, (row, pieces) in enumerate(zip(rows, model.tokenizer.words(texts), strict=True)):
-            real = found.mask_CL[i].cpu()
+            vectors_LE, mask_L = found.words_CLE[i].float().cpu(), found.mask_CL[i].cpu()
+            if is_release:
+                padded[row] = vectors_LE, mask_L
+            real = mask_L.clone()
+            real[len(pieces) :] = False  # the release form counts [SEP] among the words
             cls[row] = found.cls_CE[i].float().cpu()
-            words[row] = found.words_CLE[i].float().cpu()[real]
+            words[row] = vectors_LE[real]
             tokens[row] = tuple(piece for piece, is_word in zip(pieces, real.tolist(), strict=False) if is_word)
             if len(tokens[row]) != len(words[row]):
                 raise ValueError(f"{len(tokens[row])} word pieces for {len(words[row])} vectors of {distinct[row]!r}")
     order = range(len(distinct))
+    all_positions = _stacked([padded[row] for row in order]) if is_release else (None, None)
     return TextTable(
         np.array([row_of[sentence] for sentence in sentences], np.int64),
         torch.stack([cls[row] for row in order]),
         tuple(words[row] for row in order),
         tuple(tokens[row] for row in order),
+        *all_positions,
     )
 
 
@@ -130,6 +146,14 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def _stacked(padded: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    widths = {len(mask_L) for _, mask_L in padded}
+    if len(widths) > 1:
+        raise ValueError(f"sentences are padded to {sorted(widths)} positions; the release form needs them alike")
+    vectors, masks = zip(*padded, strict=True)
+    return torch.stack(vectors), torch.stack(masks)
 
 
 def _looks(sample: Sample, frames: int, regions: int) -> Looks:

@@ -1,30 +1,32 @@
-"""Similarities and contrastive losses.
+"""The contrastive loss of a batch of matching pairs.
 
-Letters: B videos (row i), C sentences (column j), N regions a video, L words a sentence, E joint width; c is a tile of
-sentences. All embeddings are L2-normalised. Source: arXiv 2203.07720, in the form of its slides.
+Letters: B videos (row i), C sentences (column j), N regions a video, L words a sentence, E joint width. All embeddings
+are L2-normalised. Source: arXiv 2203.07720, in the form of its slides or of its published code (``objective``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from train.config import LossConfig
-from train.model import PairEmbedding
-
-TILE_SCORES = 1 << 23  # scores held at once, 32 MiB in float32
+from train.model import PairEmbedding, TextEmbedding, VideoEmbedding
+from train.objective.gather import gather_rows, gather_texts, joined_texts, share_of_all, weigh_gradient, world_size
+from train.objective.precision import full_precision, widened
+from train.objective.region_word import region_word_similarity
+from train.objective.release_form import release_loss, release_similarity
 
 
 @dataclass(frozen=True, eq=False)
 class LossParts:
     """Scalars ``total = global_weight * global_ + local_weight * local``; a part that is switched off is 0.
 
-    similarity_BB: the sum of the similarities in use, without gradient, for recall within the batch.
+    similarity_BB: the sum of the similarities in use, without gradient, for recall within the batch; with gathered
+    negatives that of all ranks (in order of rank), the same on each of them.
     """
 
     total: Tensor
@@ -34,26 +36,47 @@ class LossParts:
 
 
 class ContrastiveLoss:
-    """InfoNCE over the global and the region-word similarity of a batch of matching pairs."""
+    """InfoNCE over the global and the region-word similarity, or the release form's loss over the latter.
+
+    With ``config.gather`` and several ranks the value is that of the whole batch, on every rank; without, it is that of
+    the rank's own clips, and its gradient counts each clip of the whole batch alike (a rank of more clips counts more).
+    Either way the gradients are to be averaged over the ranks, and every rank has to call it and go backward through
+    it. In the release form a sentence keeps the width that its rank padded it to.
+    """
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
 
     def __call__(self, pairs: PairEmbedding) -> LossParts:
-        """Loss of B videos and their B sentences, row i belonging to column i."""
-        config, video, text = self.config, pairs.video, pairs.text
-        zero = video.cls_BE.new_zeros(())
-        global_, local, similarity = zero, zero, video.cls_BE.new_zeros(len(video.cls_BE), len(text.cls_CE))
+        """Loss of B videos and their B sentences, row i belonging to column i.
+
+        Raises:
+            ValueError: not as many sentences as videos.
+        """
+        config, video = self.config, pairs.video
+        if len(video.cls_BE) != len(pairs.text.cls_CE):
+            raise ValueError(f"{len(video.cls_BE)} videos with {len(pairs.text.cls_CE)} sentences are not pairs")
+        gathers, ranks = config.gather and world_size() > 1, world_size()
+        texts = gather_texts(pairs.text, bool(config.local_weight)) if gathers else [pairs.text]
+        zero = video.cls_BE.new_zeros((), dtype=widened(video.cls_BE).dtype)
+        global_, local, similarity_BB = zero, zero, zero
         if config.global_weight:
-            scores = global_similarity(video.cls_BE, text.cls_CE)
-            global_, similarity = info_nce(scores, pairs.temperature), similarity + scores.detach()
+            scores_BC = global_similarity(video.cls_BE, torch.cat([text.cls_CE for text in texts]))
+            scores_BB = gather_rows(scores_BC) if gathers else scores_BC
+            global_, similarity_BB = info_nce(scores_BB, pairs.temperature), similarity_BB + scores_BB.detach()
         if config.local_weight:
-            scores = region_word_similarity(
-                video.regions_BNE, video.mask_BN, text.words_CLE, text.mask_CL, config.sharpness
-            )
-            local, similarity = info_nce(scores, pairs.temperature), similarity + scores.detach()
+            scores_BC = local_similarity(video, texts, config)
+            scores_BB = gather_rows(scores_BC) if gathers else scores_BC
+            local, similarity_BB = self._local(scores_BB, pairs.temperature), similarity_BB + scores_BB.detach()
         total = config.global_weight * global_ + config.local_weight * local
-        return LossParts(total, global_, local, similarity)
+        if ranks > 1 and not gathers:
+            total = weigh_gradient(total, share_of_all(len(video.cls_BE), total.device))
+        return LossParts(total, global_, local, similarity_BB)
+
+    def _local(self, similarity_BB: Tensor, temperature: Tensor) -> Tensor:
+        if self.config.local_form == "release":
+            return release_loss(similarity_BB)
+        return info_nce(similarity_BB, temperature)
 
 
 def info_nce(similarity_BB: Tensor, temperature: Tensor | float) -> Tensor:
@@ -64,81 +87,21 @@ def info_nce(similarity_BB: Tensor, temperature: Tensor | float) -> Tensor:
 
 
 def global_similarity(cls_BE: Tensor, cls_CE: Tensor) -> Tensor:
-    """Cosine ``G [B, C]`` of each video's [CLS] with each sentence's [CLS]."""
-    return cls_BE @ cls_CE.T
+    """Cosine ``G [B, C]`` of each video's [CLS] with each sentence's [CLS], float32 at least."""
+    with full_precision(cls_BE):
+        return widened(cls_BE) @ widened(cls_CE).T
 
 
-def region_word_similarity(
-    regions_BNE: Tensor,
-    region_mask_BN: Tensor,
-    words_CLE: Tensor,
-    word_mask_CL: Tensor,
-    sharpness: float,
-    tile_scores: int = TILE_SCORES,
-) -> Tensor:
-    """Local similarity ``S [B, C]``: each region attends over a sentence's words and is compared with what it finds.
+def local_similarity(video: VideoEmbedding, texts: Sequence[TextEmbedding], config: LossConfig) -> Tensor:
+    """Local similarity ``S [B, C]`` in the form of ``config`` with the sentences of all ``texts``, in their order.
 
-    ``a_nl = softmax_l(sharpness * <r_n, t_l>)`` over real words, ``S = mean_n Σ_l a_nl <r_n, t_l>`` over real regions,
-    which equals ``mean_n <r_n, c_n>`` with ``c_n = Σ_l a_nl t_l``. A video without regions or a sentence without words
-    has similarity 0 and no gradient. Sentences are taken in tiles of at most ``tile_scores`` scores (at least one
-    sentence), in the backward pass too, so memory does not grow with B * C.
+    In the release form each of ``texts`` keeps its padded width, which matters there.
     """
-    return _RegionWord.apply(regions_BNE, region_mask_BN, words_CLE, word_mask_CL, sharpness, tile_scores)
-
-
-class _RegionWord(torch.autograd.Function):
-    """Scores are computed a tile at a time and again in the backward pass; none are kept between the two."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, regions_BNE: Tensor, region_mask_BN: Tensor, words_CLE: Tensor, word_mask_CL: Tensor,
-        sharpness: float, tile_scores: int,
-    ) -> Tensor:  # fmt: skip
-        ctx.save_for_backward(regions_BNE, region_mask_BN, words_CLE, word_mask_CL)
-        ctx.sharpness, ctx.tile = sharpness, _sentences_a_tile(regions_BNE, words_CLE, tile_scores)
-        weight_BN = _mean_weights(region_mask_BN, regions_BNE.dtype)
-        columns = [regions_BNE.new_zeros(len(regions_BNE), 0)]
-        for words_cLE, mask_cL in zip(words_CLE.split(ctx.tile), word_mask_CL.split(ctx.tile), strict=True):
-            scores_BNcL, attention_BNcL = _attend(regions_BNE, words_cLE, mask_cL, sharpness)
-            columns.append(torch.einsum("bnc,bn->bc", (attention_BNcL * scores_BNcL).sum(-1), weight_BN))
-        return torch.cat(columns, dim=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_BC: Tensor) -> tuple[Tensor | None, ...]:
-        regions_BNE, region_mask_BN, words_CLE, word_mask_CL = ctx.saved_tensors
-        B, N, E = regions_BNE.shape
-        weight_BN = _mean_weights(region_mask_BN, regions_BNE.dtype)
-        grad_regions = torch.zeros_like(regions_BNE).view(B * N, E)
-        grad_words = []
-        tiles = (words_CLE.split(ctx.tile), word_mask_CL.split(ctx.tile), grad_BC.split(ctx.tile, dim=1))
-        for words_cLE, mask_cL, grad_Bc in zip(*tiles, strict=True):
-            scores_BNcL, attention_BNcL = _attend(regions_BNE, words_cLE, mask_cL, ctx.sharpness)
-            mean_BNc1 = (attention_BNcL * scores_BNcL).sum(-1, keepdim=True)
-            # d(Σ_l a_l s_l)/ds_l = a_l (1 + sharpness (s_l - Σ_k a_k s_k))
-            slope_BNcL = scores_BNcL.sub_(mean_BNc1).mul_(ctx.sharpness).add_(1).mul_(attention_BNcL)
-            slope_BNcL *= (weight_BN[:, :, None] * grad_Bc[:, None, :])[..., None]
-            slope = slope_BNcL.view(B * N, -1)
-            grad_regions += slope @ words_cLE.reshape(-1, E)
-            grad_words.append((slope.T @ regions_BNE.reshape(B * N, E)).view_as(words_cLE))
-        grad_words_CLE = torch.cat(grad_words) if grad_words else torch.zeros_like(words_CLE)
-        return grad_regions.view(B, N, E), None, grad_words_CLE, None, None, None
-
-
-def _sentences_a_tile(regions_BNE: Tensor, words_CLE: Tensor, tile_scores: int) -> int:
-    scores_a_sentence = max(1, regions_BNE.shape[0] * regions_BNE.shape[1] * words_CLE.shape[1])
-    return max(1, tile_scores // scores_a_sentence)
-
-
-def _mean_weights(region_mask_BN: Tensor, dtype: torch.dtype) -> Tensor:
-    weights = region_mask_BN.to(dtype)
-    return weights / weights.sum(1, keepdim=True).clamp(min=1)
-
-
-def _attend(regions_BNE: Tensor, words_cLE: Tensor, mask_cL: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
-    B, N, E = regions_BNE.shape
-    scores = regions_BNE.reshape(B * N, E) @ words_cLE.reshape(-1, E).T
-    scores_BNcL = scores.view(B, N, *mask_cL.shape)
-    logits = (scores_BNcL * sharpness).masked_fill_(~mask_cL, torch.finfo(scores.dtype).min)
-    attention = logits.softmax(-1) * mask_cL  # the product clears sentences without words
-    return scores_BNcL, attention
+    regions_BNE, mask_BN = video.regions_BNE, video.mask_BN
+    if config.local_form == "release":
+        blocks = (
+            release_similarity(regions_BNE, mask_BN, text.words_CLE, text.mask_CL, config.focal) for text in texts
+        )
+        return torch.cat(list(blocks), dim=1)
+    text = joined_texts(texts)
+    return region_word_similarity(regions_BNE, mask_BN, text.words_CLE, text.mask_CL, config.sharpness)

@@ -18,7 +18,7 @@ from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, 
 from evaluate.similarity import score_matrix
 from evaluate.stored import read_stored
 from train.config import LossConfig
-from train.losses import region_word_similarity
+from train.objective.region_word import region_word_similarity
 
 
 def run(model: object, world: object, out: Path, **options: object) -> Retrieval:

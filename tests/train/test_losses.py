@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from train.config import LossConfig
-from train.losses import ContrastiveLoss, global_similarity, info_nce, region_word_similarity
+from train.losses import ContrastiveLoss, global_similarity, info_nce
 from train.model import PairEmbedding, TextEmbedding, VideoEmbedding
+from train.objective.region_word import region_word_similarity
 
 
 def unit(*shape: int) -> Tensor:

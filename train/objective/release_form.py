@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-TILE_SCORES = 1 << 18  # scores of a tile; about ten tensors of that size live at once, which caches still hold
+from train.objective.precision import full_precision, widened
+
+TILE_SCORES = {"cpu": 1 << 20, "cuda": 1 << 24}  # of a tile; about ten tensors of that size live at once
 ATTENTION_FACTOR = 20.0
 LOSS_FACTOR = 20.0
 _SLOPE = 0.1
@@ -29,7 +31,7 @@ def release_similarity(
     words_CLE: Tensor,
     word_mask_CL: Tensor,
     focal: bool,
-    tile_scores: int = TILE_SCORES,
+    tile_scores: int | None = None,
 ) -> Tensor:
     """Local similarity ``S [B, C]``: regions that look for words, plus words that look for regions.
 
@@ -41,10 +43,12 @@ def release_similarity(
 
     An item whose contexts are all masked is attended to as if none were, and a row of which nothing is above its mean
     (all are equal) stays as it is. An item without contexts or queries (N or L of 0) has similarity 0. Computed in
-    float32 at least, autocast or not, in tiles of at most ``tile_scores`` scores (at least one pair), which are made
-    again in the backward pass; the weighted contexts are never made, only their norms from a Gram matrix per item.
+    float32 at least, autocast or not, in tiles of at most ``tile_scores`` scores (at least one pair; None: by device),
+    which are made again in the backward pass; the weighted contexts are never made, only their norms, from a Gram
+    matrix per item.
     """
-    regions_BNE, words_CLE = _wide(regions_BNE), _wide(words_CLE)
+    regions_BNE, words_CLE = widened(regions_BNE), widened(words_CLE)
+    tile_scores = tile_scores or TILE_SCORES.get(regions_BNE.device.type, TILE_SCORES["cuda"])
     to_words_CB = _Directed.apply(regions_BNE, words_CLE, word_mask_CL, focal, tile_scores)
     to_regions_BC = _Directed.apply(words_CLE, regions_BNE, region_mask_BN, focal, tile_scores)
     return to_words_CB.T + to_regions_BC
@@ -76,7 +80,7 @@ class _Directed(torch.autograd.Function):
         ctx.save_for_backward(queries_QPE, contexts_KME, mask_KM)
         ctx.focal, ctx.tile_scores = focal, tile_scores
         found_KQ = queries_QPE.new_zeros(len(contexts_KME), len(queries_QPE))
-        with torch.autocast(queries_QPE.device.type, enabled=False):
+        with full_precision(queries_QPE):
             for tile in _tiles(queries_QPE, mask_KM, tile_scores):
                 contexts_kmE, mask_km = contexts_KME[tile.contexts, : tile.width], mask_KM[tile.contexts, : tile.width]
                 found_kq = _attend(queries_QPE[tile.queries], contexts_kmE, mask_km, contexts_KME.shape[1], focal)
@@ -89,7 +93,7 @@ class _Directed(torch.autograd.Function):
         queries_QPE, contexts_KME, mask_KM = ctx.saved_tensors
         grad_queries, grad_contexts = torch.zeros_like(queries_QPE), torch.zeros_like(contexts_KME)
         for tile in _tiles(queries_QPE, mask_KM, ctx.tile_scores):
-            with torch.enable_grad(), torch.autocast(queries_QPE.device.type, enabled=False):
+            with torch.enable_grad(), full_precision(queries_QPE):
                 queries_qPE = queries_QPE[tile.queries].detach().requires_grad_()
                 contexts_kmE = contexts_KME[tile.contexts, : tile.width].detach().requires_grad_()
                 mask_km = mask_KM[tile.contexts, : tile.width]
@@ -141,7 +145,3 @@ def _tiles(queries_QPE: Tensor, mask_KM: Tensor, tile_scores: int) -> Iterator[_
         for start in range(0, Q, q):
             yield _Tile(order[stop - k : stop], width, slice(start, min(start + q, Q)))
         stop -= k
-
-
-def _wide(vectors: Tensor) -> Tensor:
-    return vectors if vectors.dtype == torch.float64 else vectors.float()
