@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import struct
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_safetensors
 from data_specs.keys import encode_key
 from data_specs.manifest import Question
 from data_specs.regions import Regions, RegionsError
+from data_specs.tensor_layout import LayoutError, declared_shape, parse_header
 
 REGIONS_SUFFIX = "regions.safetensors"
 METADATA_SUFFIX = "json"
@@ -84,19 +85,47 @@ def decode_sample(key: str, regions: bytes, metadata: bytes) -> Sample:
     Raises:
         SampleError: a field is missing, foreign, of another type or shape, or out of range.
     """
-    described = _metadata(key, metadata)
+    described = decode_metadata(key, metadata)
     arrays = _arrays(key, regions)
     try:
         found = Regions(**arrays)
     except RegionsError as error:
         raise SampleError(key, error.field, str(error)) from None
+    check_described(key, described, found.features.shape[0])
+    return Sample(**described, regions=found)
+
+
+def check_described(key: str, described: dict[str, Any], frames: int) -> None:
+    """Whether what the metadata says belongs to this key and to so many frames.
+
+    Raises:
+        SampleError: it does not.
+    """
     if encode_key(described["id"]) != key:
         raise SampleError(key, "id", f"{described['id']!r} belongs to another key")
-    if len(described["timestamps"]) != found.features.shape[0]:
-        raise SampleError(
-            key, "timestamps", f"{len(described['timestamps'])} of them for {found.features.shape[0]} frames"
-        )
-    return Sample(**described, regions=found)
+    if len(described["timestamps"]) != frames:
+        raise SampleError(key, "timestamps", f"{len(described['timestamps'])} of them for {frames} frames")
+
+
+def check_features_shape(key: str, shape: tuple[int, ...]) -> None:
+    """Whether a declared shape is [F, R, V] within bounds.
+
+    Raises:
+        SampleError: it is not.
+    """
+    if len(shape) != 3 or any(n > bound for n, bound in zip(shape, (MAX_FRAMES, MAX_REGIONS, MAX_WIDTH), strict=True)):
+        raise SampleError(key, "features", f"shape {list(shape)} is not [F, R, V] within bounds")
+
+
+def check_tensor_names(key: str, names: Collection[str]) -> None:
+    """Whether these are the tensors of a sample.
+
+    Raises:
+        SampleError: one is foreign, or one is missing.
+    """
+    foreign, required = set(names) - set(_FIELDS), {"features", "boxes", "scores", "labels", "count"}
+    if foreign or required - set(names):
+        raise SampleError(key, REGIONS_SUFFIX, f"tensors {sorted(names)}, expected {sorted(required)}")
 
 
 class _Question(BaseModel):
@@ -128,7 +157,12 @@ class _Metadata(BaseModel):
     frame_size: tuple[PixelCount, PixelCount]
 
 
-def _metadata(key: str, raw: bytes) -> dict[str, Any]:
+def decode_metadata(key: str, raw: bytes) -> dict[str, Any]:
+    """The JSON member's fields, by name, as ``Sample`` takes them.
+
+    Raises:
+        SampleError: a field is missing, foreign, of another type or out of range.
+    """
     if len(raw) > MAX_METADATA_BYTES:
         raise SampleError(key, METADATA_SUFFIX, f"{len(raw)} bytes, at most {MAX_METADATA_BYTES} are read")
     try:
@@ -144,26 +178,13 @@ def _metadata(key: str, raw: bytes) -> dict[str, Any]:
 def _arrays(key: str, raw: bytes) -> dict[str, NDArray]:
     if len(raw) > MAX_MEMBER_BYTES:
         raise SampleError(key, REGIONS_SUFFIX, f"{len(raw)} bytes, at most {MAX_MEMBER_BYTES} are read")
-    shape = _declared_shape(key, raw)
-    if len(shape) != 3 or any(n > bound for n, bound in zip(shape, (MAX_FRAMES, MAX_REGIONS, MAX_WIDTH), strict=True)):
-        raise SampleError(key, "features", f"shape {shape} is not [F, R, V] within bounds")
+    try:
+        check_features_shape(key, declared_shape(parse_header(raw), "features"))
+    except LayoutError as error:
+        raise SampleError(key, REGIONS_SUFFIX, str(error)) from None
     try:
         arrays = load_safetensors(raw)
     except (SafetensorError, KeyError, ValueError) as error:
         raise SampleError(key, REGIONS_SUFFIX, f"not safetensors: {error}") from None
-    foreign, required = set(arrays) - set(_FIELDS), {"features", "boxes", "scores", "labels", "count"}
-    if foreign or required - set(arrays):
-        raise SampleError(key, REGIONS_SUFFIX, f"tensors {sorted(arrays)}, expected {sorted(required)}")
+    check_tensor_names(key, arrays)
     return arrays
-
-
-def _declared_shape(key: str, raw: bytes) -> list[int]:
-    """The shape the header declares for the features, read before any tensor takes memory."""
-    try:
-        (length,) = struct.unpack("<Q", raw[:8])
-        if length > 1 << 20:
-            raise ValueError(f"header of {length} bytes")
-        shape = json.loads(raw[8 : 8 + length])["features"]["shape"]
-        return [int(n) for n in shape]
-    except (struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise SampleError(key, REGIONS_SUFFIX, f"not a safetensors header: {error}") from None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from data_specs.errors import InputError
 from data_specs.regions import Regions
+from train.reading.frames import select_frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,27 +70,14 @@ class TextBatch:
         )
 
 
-def select_frames(stored: int, frames: int, rng: np.random.Generator | None) -> NDArray[np.int64]:
-    """Which of the ``stored`` frames to take, in order: one of each of ``frames`` equal segments.
-
-    Without ``rng`` the middle of each segment (the earlier one of two), else a random one. With fewer stored frames
-    than asked for, each is taken once: the caller masks what is missing.
-    """
-    if stored <= frames:
-        return np.arange(stored)
-    borders = np.arange(frames + 1) * stored // frames
-    if rng is None:
-        return (borders[:-1] + borders[1:] - 1) // 2
-    return rng.integers(borders[:-1], borders[1:])
-
-
 def collate_regions(
-    clips: Sequence[Regions], frames: int, regions: int, box_dim: int, rng: np.random.Generator | None = None
+    clips: Sequence[Regions], frames: int, regions: int, box_dim: int, draws: NDArray[np.float64] | None = None
 ) -> RegionBatch:
     """Stacks clips into one batch of ``frames`` (F) frames and ``regions`` (R) regions a frame.
 
-    Of a clip's stored frames ``select_frames`` chooses; of a frame's regions the first R, the most confident, stay.
-    Frames and regions that a clip does not have are zero and masked. Boxes keep their first ``box_dim`` columns.
+    Of a clip's stored frames ``select_frames`` chooses, by its row of ``draws`` [B, F] where given; of a frame's
+    regions the first R, the most confident, stay. Frames and regions that a clip does not have are zero and masked.
+    Boxes keep their first ``box_dim`` columns.
 
     Raises:
         InputError: no clip, or clips of different feature widths.
@@ -104,7 +92,7 @@ def collate_regions(
     boxes = np.zeros((*shape, box_dim), np.float32)
     mask = np.zeros(shape, np.bool_)
     for row, clip in enumerate(clips):
-        chosen = select_frames(clip.features.shape[0], frames, rng)
+        chosen = select_frames(clip.features.shape[0], frames, None if draws is None else draws[row])
         f, r = len(chosen), min(regions, clip.features.shape[1])
         features[row, :f, :r] = clip.features[chosen, :r]
         boxes[row, :f, :r] = clip.boxes[chosen, :r, :box_dim]

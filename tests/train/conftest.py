@@ -75,15 +75,18 @@ def make_regions() -> Callable[..., Regions]:
 
 @pytest.fixture(scope="session")
 def make_shards(make_regions: Callable[..., Regions]) -> Callable[..., Path]:
-    """``make_shards(folder, sizes)``: committed shards of so many samples each, and their index."""
+    """``make_shards(folder, sizes)``: committed shards of so many samples each, and their index.
+
+    What else is named is put into their provenance.
+    """
 
     def make(
-        folder: Path, sizes: Sequence[int], split: str = "train", captions: int = 2, width: int = FEATURE_DIM
+        folder: Path, sizes: Sequence[int], split: str = "train", captions: int = 2, width: int = FEATURE_DIM, **made: str
     ) -> Path:
         provenance = Provenance(
             dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
             box_convention=BOX_CONVENTION, sampling="uniform", frames=3, regions=4, feature_dim=width, ffmpeg="none",
-        )  # fmt: skip
+        ).model_copy(update=made)  # fmt: skip
         number = 0
         records = []
         for shard, size in enumerate(sizes):

@@ -23,7 +23,7 @@ def test_the_middle_of_each_segment(stored: int, frames: int, expected: list[int
 
 def test_random_frames_cover_their_segments_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    drawn = np.array([select_frames(10, 4, rng) for _ in range(400)])
+    drawn = np.array([select_frames(10, 4, rng.random(4)) for _ in range(400)])
     assert [sorted(set(column.tolist())) for column in drawn.T] == [[0, 1], [2, 3, 4], [5, 6], [7, 8, 9]]
 
 
