@@ -50,16 +50,26 @@ class VideoTable:
 
 
 @dataclass(frozen=True, eq=False)
+class PaddedWords:
+    """What the release's form compares: words_ULE [U, L, E] with the padding's own vectors, mask_UL true at tokens."""
+
+    words_ULE: Tensor
+    mask_UL: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class TextTable:
     """Distinct sentences, each embedded once, so that repeated ones tie exactly.
 
-    row_C: the row of each asked sentence. words: one [L_u, E] tensor of real words a distinct sentence.
+    row_C: the row of each asked sentence. words: one [L_u, E] tensor of real words a distinct sentence. padded: all of
+    them and what follows, where the model's similarity is in the release's form.
     """
 
     row_C: NDArray[np.int64]
     cls_UE: Tensor
     words: tuple[Tensor, ...]
     tokens: tuple[tuple[str, ...], ...]
+    padded: PaddedWords | None = None
 
 
 @torch.inference_mode()
@@ -106,12 +116,17 @@ def embed_sentences(model: RegionTextModel, sentences: Sequence[str], *, batch_s
     cls: dict[int, Tensor] = {}
     words: dict[int, Tensor] = {}
     tokens: dict[int, tuple[str, ...]] = {}
+    keeps_padding = model.loss.local_form == "release"
+    whole: dict[int, tuple[Tensor, Tensor]] = {}
     for rows in batches(sorted(range(len(distinct)), key=lambda row: len(distinct[row])), batch_size):
         texts = [distinct[row] for row in rows]
         found = model.encode_text(model.tokenizer(texts).to(model.device))
         for i, (row, pieces) in enumerate(zip(rows, model.tokenizer.words(texts), strict=True)):
             real = found.mask_CL[i].cpu()
             cls[row] = found.cls_CE[i].float().cpu()
+            if keeps_padding:
+                whole[row] = found.words_CLE[i].float().cpu(), real
+                real = real & (torch.arange(len(real)) < len(pieces))  # without [SEP]
             words[row] = found.words_CLE[i].float().cpu()[real]
             tokens[row] = tuple(piece for piece, is_word in zip(pieces, real.tolist(), strict=False) if is_word)
             if len(tokens[row]) != len(words[row]):
@@ -122,6 +137,9 @@ def embed_sentences(model: RegionTextModel, sentences: Sequence[str], *, batch_s
         torch.stack([cls[row] for row in order]),
         tuple(words[row] for row in order),
         tuple(tokens[row] for row in order),
+        PaddedWords(*(torch.stack(part) for part in zip(*(whole[row] for row in order), strict=True)))
+        if whole
+        else None,
     )
 
 

@@ -14,6 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from evaluate.embed import TextTable, VideoTable
 from train.config import LossConfig
 from train.losses import TILE_SCORES, global_similarity, region_word_similarity
+from train.objective import release_form
+from train.objective.release_form import release_similarity
 
 
 @torch.inference_mode()
@@ -37,10 +39,14 @@ def score_matrix(
     if loss.global_weight:
         scores_UB += global_similarity(videos.cls_BE, texts.cls_UE).T
     if loss.local_weight:
-        words_ULE, masks_UL = _padded(texts.words, device)
+        words_ULE, masks_UL = _words(texts, device)
         for rows in _tiles(videos, words_ULE.shape[1], tile_scores):
             regions, mask = videos.regions_BNE[rows].to(device), videos.mask_BN[rows].to(device)
-            local_bU = region_word_similarity(regions, mask, words_ULE, masks_UL, loss.sharpness, tile_scores)
+            if loss.local_form == "release":
+                most = min(tile_scores, release_form.TILE_SCORES)
+                local_bU = release_similarity(regions, mask, words_ULE, masks_UL, loss.focal, most)
+            else:
+                local_bU = region_word_similarity(regions, mask, words_ULE, masks_UL, loss.sharpness, tile_scores)
             scores_UB[:, rows] += local_bU.T.float().cpu()
     if not torch.isfinite(scores_UB).all():
         raise ValueError(f"{int((~torch.isfinite(scores_UB)).sum())} of {scores_UB.numel()} scores are not numbers")
@@ -51,9 +57,15 @@ def score_parts(loss: LossConfig) -> str:
     """The score in words, for results and pages."""
     parts = (
         ("global cosine", loss.global_weight),
-        (f"region-word similarity (sharpness {loss.sharpness:g})", loss.local_weight),
+        (_local_part(loss), loss.local_weight),
     )
     return " + ".join(name for name, weight in parts if weight)
+
+
+def _local_part(loss: LossConfig) -> str:
+    if loss.local_form == "release":
+        return f"region-word similarity in the release's form ({'focal' if loss.focal else 'not focal'})"
+    return f"region-word similarity (sharpness {loss.sharpness:g})"
 
 
 def _tiles(videos: VideoTable, longest: int, tile_scores: int) -> Iterator[slice]:
@@ -61,6 +73,12 @@ def _tiles(videos: VideoTable, longest: int, tile_scores: int) -> Iterator[slice
     step = max(tile_scores // max(videos.mask_BN.shape[1] * longest, 1), 1)
     for start in range(0, len(videos.ids), step):
         yield slice(start, start + step)
+
+
+def _words(texts: TextTable, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    if texts.padded is not None:
+        return texts.padded.words_ULE.to(device), texts.padded.mask_UL.to(device)
+    return _padded(texts.words, device)
 
 
 def _padded(words: tuple[Tensor, ...], device: torch.device | str) -> tuple[Tensor, Tensor]:
