@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+_SAFE = re.compile(r"[A-Za-z0-9_-]+")
 _KEY = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+")
 
 
@@ -16,6 +17,8 @@ def encode_key(identifier: str) -> str:
     """
     if not identifier:
         raise ValueError("an id is empty")
+    if _SAFE.fullmatch(identifier):
+        return identifier
     return "".join(chr(b) if b in _PLAIN else f"%{b:02X}" for b in identifier.encode("utf-8"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -81,17 +82,23 @@ def _places(key: str, regions: Stored, head: bytes) -> dict[str, Place]:
         length = header_bytes(head)
         if length > len(head):
             head = regions.read(0, min(regions.size, length))
-        header = parse_header(head)
-        check_features_shape(key, declared_shape(header, "features"))
-        places = tensor_places(header, length, regions.size)
+        return _checked_places(head[:length], regions.size)
     except LayoutError as error:
         raise SampleError(key, error.tensor or REGIONS_SUFFIX, str(error)) from None
-    check_tensor_names(key, places)
-    try:
-        for name, place in places.items():
-            check_array(name, place.dtype, place.shape, places["features"].shape)
+    except SampleError as error:
+        raise SampleError(key, error.field, error.problem) from None
     except RegionsError as error:
         raise SampleError(key, error.field, str(error)) from None
+
+
+@lru_cache(64)  # samples of one shape have one header: it is looked at once
+def _checked_places(header: bytes, size: int) -> dict[str, Place]:
+    parsed = parse_header(header)
+    check_features_shape("", declared_shape(parsed, "features"))
+    places = tensor_places(parsed, len(header), size)
+    check_tensor_names("", places)
+    for name, place in places.items():
+        check_array(name, place.dtype, place.shape, places["features"].shape)
     return places
 
 

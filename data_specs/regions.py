@@ -133,25 +133,29 @@ def _check(regions: Regions) -> None:
     if (regions.labels < -1).any():
         raise RegionsError("labels", "below -1")
     padding = ~regions.mask
-    for name, array in arrays.items():
+    for name, array in arrays.items() if padding.any() else ():
         nothing = -1 if name in ("labels", "attribute_labels") else 0
         if name != "count" and (array[padding] != nothing).any():
             raise RegionsError(name, f"rows past the count are not {nothing}")
 
 
 def _check_boxes(boxes: NDArray[np.float32]) -> None:
-    x1, y1, x2, y2, w, h, area = np.moveaxis(boxes, -1, 0)
-    if (boxes < 0).any() or (boxes > 1).any():
+    if boxes.size == 0:
+        return
+    if boxes.min() < 0 or boxes.max() > 1:
         raise RegionsError("boxes", "outside [0, 1]")
-    if (x2 < x1).any() or (y2 < y1).any():
+    sides = boxes[..., 2:4] - boxes[..., :2]
+    if sides.min() < 0:
         raise RegionsError("boxes", "x2 < x1 or y2 < y1")
-    for name, stored, derived in (("w", w, x2 - x1), ("h", h, y2 - y1), ("w*h", area, w * h)):
-        if (np.abs(stored - derived) > _BOX_TOLERANCE).any():
+    width, height = boxes[..., 4], boxes[..., 5]
+    derived = (("w", width, sides[..., 0]), ("h", height, sides[..., 1]), ("w*h", boxes[..., 6], width * height))
+    for name, stored, expected in derived:
+        if np.abs(stored - expected).max() > _BOX_TOLERANCE:
             raise RegionsError("boxes", f"column {name} does not agree with the corners")
 
 
 def _check_scores(scores: NDArray[np.float32]) -> None:
-    if (scores < 0).any() or (scores > 1).any():
+    if scores.size and (scores.min() < 0 or scores.max() > 1):
         raise RegionsError("scores", "outside [0, 1]")
-    if (np.diff(scores, axis=1) > 0).any():
+    if (scores[:, 1:] > scores[:, :-1]).any():
         raise RegionsError("scores", "not in falling order within a frame")

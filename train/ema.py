@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,13 +21,14 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._names = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
-        self._average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        self._weights = {name for name, parameter in model.named_parameters() if parameter.is_floating_point()}
+        self._average = {name: tensor.clone() for name, tensor in _tensors(model).items()}
         self._is_swapped = False
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The average under the names of the model's state dict; the tensors themselves, no copies."""
+        """The average under the names of the model's state dict, a tensor of several names under its first; the
+        tensors themselves, no copies."""
         self._refuse_if_swapped()
         return dict(self._average)
 
@@ -35,10 +36,10 @@ class Ema:
     def update(self, model: nn.Module) -> None:
         """Takes in the weights after a step."""
         self._refuse_if_swapped()
-        now = model.state_dict()
-        averaged = [name for name in self._average if name in self._names]
+        now = _tensors(model)
+        averaged = [name for name in self._average if name in self._weights]
         torch._foreach_lerp_([self._average[n] for n in averaged], [now[n] for n in averaged], 1 - self.decay)
-        for name in self._average.keys() - self._names:
+        for name in self._average.keys() - self._weights:
             self._average[name].copy_(now[name])
 
     def load(self, state: Mapping[str, Tensor], source: Path) -> None:
@@ -55,18 +56,17 @@ class Ema:
         """The model holds the average within, and its own weights again afterwards, to the bit. Takes the memory of
         one tensor, not of a model."""
         self._refuse_if_swapped()
-        tensors = list(model.state_dict().items())
-        self._swap(tensors)
+        self._swap(model)
         self._is_swapped = True
         try:
             yield
         finally:
             self._is_swapped = False
-            self._swap(tensors[::-1])  # backwards: names may share a tensor
+            self._swap(model)
 
     @torch.no_grad()
-    def _swap(self, tensors: Sequence[tuple[str, Tensor]]) -> None:
-        for name, tensor in tensors:
+    def _swap(self, model: nn.Module) -> None:
+        for name, tensor in _tensors(model).items():
             own = tensor.clone()
             tensor.copy_(self._average[name])
             self._average[name].copy_(own)
@@ -74,3 +74,11 @@ class Ema:
     def _refuse_if_swapped(self) -> None:
         if self._is_swapped:
             raise RuntimeError("the average is in the model now; leave swapped() first")
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What the state dict holds, each tensor once."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        found.setdefault(id(tensor), (name, tensor))
+    return {name: tensor.detach() for name, tensor in found.values()}

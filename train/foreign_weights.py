@@ -121,13 +121,18 @@ def _read_pickled(path: Path, inert: Collection[str]) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """A record that says it is larger than the file, or is packed, would take memory that the file does not have."""
+    """Sizes and checksums of the records, before any is used: torch checks neither when it maps a file.
+
+    A record that says it is larger than the file, or is packed, would take memory that the file does not have.
+    """
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
-    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise ValueError("its records are compressed, which torch.save never does")
-    if sum(record.file_size for record in records) > os.path.getsize(path):
-        raise ValueError("its records claim more bytes than the file has")
+        if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+            raise ValueError("its records are compressed, which torch.save never does")
+        if sum(record.file_size for record in records) > os.path.getsize(path):
+            raise ValueError("its records claim more bytes than the file has")
+        if damaged := archive.testzip():
+            raise ValueError(f"its record {damaged} does not have the checksum that it says")
 
 
 def _refused(path: Path, names: Collection[str]) -> InputError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from data_specs.configuration import build
 from data_specs.errors import InputError
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
+from train.model_card import model_card
 from train.networks.text_encoder import TextEncoder, load_backbone
 from train.networks.tokenizer import CaptionTokenizer
 from train.networks.video_encoder import VideoEncoder
@@ -31,7 +33,7 @@ from train.networks.vit_weights import load_vit
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "regionvlp"
-CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+CONFIG_NAME, WEIGHTS_NAME, CARD_NAME = "config.json", "model.safetensors", "README.md"
 # What transformers raises for a text_config that describes no encoder: its own validation errors among them.
 _BROKEN_DESCRIPTION = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError)
 
@@ -104,7 +106,9 @@ class RegionTextModel(nn.Module):
             InputError: pretrained weights cannot be had or do not fit.
         """
         backbone, tokenizer = load_backbone(config.text_encoder)
-        model = cls(config, backbone, CaptionTokenizer(tokenizer, config.max_words), loss)
+        words = CaptionTokenizer(tokenizer, config.max_words)
+        words.check_length(getattr(backbone.config, "max_position_embeddings", None))
+        model = cls(config, backbone, words, loss)
         if config.vit_weights is not None:
             load_vit(model.video_encoder, config.vit_weights)
         return model
@@ -123,6 +127,23 @@ class RegionTextModel(nn.Module):
         """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
         return PairEmbedding(self.encode_video(video), self.encode_text(text), self.temperature)
 
+    def checkpoint_activations(self) -> None:
+        """Both encoders compute their blocks again in the backward pass instead of keeping them: slower, and smaller.
+
+        Raises:
+            InputError: the text encoder cannot do that.
+        """
+        self.video_encoder.checkpoint_activations = True
+        self.text_encoder.checkpoint_activations()
+
+    def compile_encoders(self, **options: Any) -> None:
+        """torch.compile of both transformers, in place, with its ``options``; names of parameters stay as they are.
+
+        Sentences of any number and length take the same compiled program.
+        """
+        self.video_encoder.compile(**options)
+        self.text_encoder.backbone.compile(dynamic=True, **options)
+
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
         """Embeds B videos; masked regions are zero. For errors see ``VideoEncoder.forward``."""
         vectors_BSE = F.normalize(self.video_encoder(batch).float(), dim=-1)
@@ -133,19 +154,23 @@ class RegionTextModel(nn.Module):
 
     def encode_text(self, batch: TextBatch) -> TextEmbedding:
         """Embeds C sentences; positions that are no words are zero. The release's form takes [SEP] for a word."""
-        vectors = F.normalize(self.text_encoder(batch).float(), dim=-1)
+        vectors = F.normalize(self.text_encoder(batch, trim=not self.keeps_padding).float(), dim=-1)
         if self.keeps_padding:
             return TextEmbedding(vectors[:, 0], vectors[:, 1:], batch.attention_mask_CL[:, 1:])
         is_word = batch.attention_mask_CL & ~torch.isin(batch.input_ids_CL, self._special_ids)
         mask_CL = is_word[:, 1:]
         return TextEmbedding(vectors[:, 0], vectors[:, 1:] * mask_CL[..., None], mask_CL)
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes ``config.json``, ``model.safetensors`` and the tokenizer's files; ``config.json`` last."""
+    def save_pretrained(self, folder: Path, facts: Mapping[str, object] | None = None) -> None:
+        """Writes the tokenizer's files, a model card, ``model.safetensors``, and last ``config.json``.
+
+        facts: what the card (``README.md``) tells of how the model came about, a name and a value a line.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(folder)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        atomic.write_text(folder / CARD_NAME, model_card(self.config, self.loss, self._count_parameters(), facts or {}))
         atomic.write_bytes(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
         described = {
             "model_type": MODEL_TYPE,
@@ -155,6 +180,10 @@ class RegionTextModel(nn.Module):
             "text_config": self.text_encoder.backbone.config.to_dict(),
         }
         atomic.write_text(folder / CONFIG_NAME, json.dumps(described, indent=1, sort_keys=True) + "\n")
+
+    def _count_parameters(self) -> dict[str, int]:
+        parts = {"video encoder": self.video_encoder, "text encoder": self.text_encoder}
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: str | torch.device = "cpu") -> RegionTextModel:

@@ -56,7 +56,7 @@ class Account:
             f"{len(read)} tensors mapped to {len(self.plan.sources)}: {config.width} wide, {config.depth} blocks,"
             f" {config.heads} heads, {config.frames} frames, {config.regions} regions of {config.feature_dim} +"
             f" {config.box_dim} numbers, joint width {config.joint_dim}",
-            *(f"{len(names)} unused, {names[0]} first: {reason}" for reason, names in reasons.items()),
+            *(f"{len(names)} unused ({_first(names)}): {reason}" for reason, names in reasons.items()),
             *([f"made for {self.frames} frames: {self._fitting}"] if self.frames != config.frames else []),
             *([f"beside the weights, not read: {', '.join(self.beside)}"] if self.beside else []),
             "left over: 0",
@@ -118,6 +118,10 @@ def import_release(
     atomic.write_text(out / ACCOUNT_NAME, account.as_json())
     model.save_pretrained(out)
     return account
+
+
+def _first(names: list[str]) -> str:
+    return names[0] + (" and so on" if len(names) > 1 else "")
 
 
 def _without_ranks(tensors: Mapping[str, Tensor], origin: Path) -> dict[str, Tensor]:

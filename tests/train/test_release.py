@@ -17,9 +17,13 @@ from tests.train import release_reference as reference
 from tests.train.release_checkpoint import BASE, Sizes, released_shapes, released_state, write_released
 from train.__main__ import main
 from train.batch import RegionBatch, TextBatch
+from train.config import LossConfig, StartConfig
+from train.losses import global_similarity, info_nce
 from train.model import RegionTextModel
+from train.objective.release_form import release_loss, release_similarity
 from train.release import import_release
 from train.release_layout import plan_import
+from train.start import start_from
 
 SIZES = Sizes()
 SENTENCES = ["a red star moves left", "", "blue rings", "a violet star", " ".join(["cross"] * 130)]
@@ -51,7 +55,7 @@ def clips(frames: int, count: int = 4, dtype: torch.dtype = torch.float32) -> Re
     """Random clips: full frames, padded ones, a frame without regions, and a clip without any."""
     generator = torch.Generator().manual_seed(frames)
     shape = (count, frames, SIZES.regions)
-    held = torch.randint(0, SIZES.regions + 1, (count, frames), generator=generator)
+    held = torch.randint(1, SIZES.regions + 1, (count, frames), generator=generator)
     held[0], held[1, -1], held[-1] = SIZES.regions, 0, 0
     mask = torch.arange(SIZES.regions) < held[..., None]
     features = torch.randn(*shape, SIZES.feature_dim, generator=generator).half() * mask[..., None]
@@ -110,6 +114,62 @@ def test_sentences_are_those_of_the_released_forward_pass(
         model.text_encoder.float()
     torch.testing.assert_close(exact, wanted, rtol=1e-9, atol=1e-9)
     assert torch.equal(found.mask_CL, batch.attention_mask_CL[:, 1:])
+
+
+@pytest.mark.parametrize("focal", [True, False])
+@pytest.mark.parametrize("frames", [1, 4])
+def test_similarities_and_losses_are_those_of_the_release(
+    frames: int, focal: bool, model: RegionTextModel, state: OrderedDict[str, Tensor]
+) -> None:
+    """From the stored regions and the words' ids to the two losses, by our path in float32 and theirs in float64."""
+    batch, tokens = clips(frames, len(SENTENCES)), model.tokenizer(SENTENCES)
+    weights = doubled(state, frames)
+    with torch.no_grad():
+        video, text = model.encode_video(batch), model.encode_text(tokens)
+        found = release_similarity(video.regions_BNE, video.mask_BN, text.words_CLE, text.mask_CL, focal)
+        regions = reference.unit(
+            reference.encode_video(weights, batch.features_BFRV.double(), batch.boxes_BFRK.double(), batch.mask_BFR)
+        )
+        words = reference.unit(
+            reference.encode_text(weights, text_config(), tokens.input_ids_CL, tokens.attention_mask_CL)
+        )
+    word_mask = tokens.attention_mask_CL[:, 1:]
+    local = reference.local_similarity(regions[:, 1:], batch.mask_BFR.flatten(1), words[:, 1:], word_mask, focal)
+    whole = regions[:, 0] @ words[:, 0].T
+    assert torch.isfinite(found).all()
+    if focal:  # a clip without regions: one padding is like the other, none is above their mean, theirs is 0 / 0
+        held = batch.mask_BFR.flatten(1).any(1).nonzero()[:, 0]
+        assert len(held) >= 3
+        found, local = found[held][:, held], local[held][:, held]
+    torch.testing.assert_close(found, local.float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(global_similarity(video.cls_BE, text.cls_CE), whole.float(), rtol=0, atol=1e-5)
+    assert local.std() > 0.01  # such agreement would say nothing of similarities that are all alike
+    torch.testing.assert_close(release_loss(local), reference.local_loss(local), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(release_loss(found), reference.local_loss(local).float(), rtol=1e-5, atol=1e-4)
+    temperature = model.log_temperature.exp()
+    wanted = reference.global_loss(whole).float()
+    torch.testing.assert_close(info_nce(video.cls_BE @ text.cls_CE.T, temperature), wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_an_imported_model_learns_on(folder: Path) -> None:
+    """Fine-tuning as a run's ``start``: other frames, the release's loss, gradients into every weight that counts."""
+    described = RegionTextModel.from_pretrained(folder).config
+    torch.manual_seed(0)
+    model = start_from(StartConfig(model=folder), described.model_copy(update={"frames": 8}), LossConfig())
+    batch, tokens = clips(8, 3), model.tokenizer(SENTENCES[:3])
+    learner = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(30):
+        pairs = model(batch, tokens)
+        video, text = pairs.video, pairs.text
+        local = release_similarity(video.regions_BNE, video.mask_BN, text.words_CLE, text.mask_CL, model.loss.focal)
+        loss = info_nce(global_similarity(video.cls_BE, text.cls_CE), pairs.temperature) + release_loss(local)
+        learner.zero_grad()
+        loss.backward()
+        assert [name for name, p in model.named_parameters() if p.grad is None] == []
+        learner.step()
+        losses.append(loss.item())
+    assert min(losses[-5:]) < 0.5 * losses[0]
 
 
 def test_an_imported_model_says_what_it_is(folder: Path, model: RegionTextModel) -> None:

@@ -14,10 +14,14 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
+from data_specs.errors import InputError
 from tests.train.release_checkpoint import Sizes, released_state, write_released
 from train.__main__ import main
+from train.foreign_weights import read_state_dict
 
 State = OrderedDict[str, Tensor]
 
@@ -138,6 +142,41 @@ def test_a_truncated_file_is_refused(zipped: bool, state: State, refusal: Callab
     for share in (0.01, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         assert "copy it again" in refusal(path)
+
+
+def test_a_flipped_bit_is_noticed(state: State, refusal: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "released.pth"
+    torch.save({"state_dict": state}, path)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    assert "does not have the checksum" in refusal(path)
+
+
+@pytest.fixture(scope="module")
+def written(state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
+    """A checkpoint in the format without checksums, and its bytes."""
+    path = tmp_path_factory.mktemp("damaged") / "released.pth"
+    write_released(path, state, zipped=False)
+    return path, path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_whatever_is_damaged_it_reads_or_is_refused(
+    changes: list[tuple[int, int]], written: tuple[Path, bytes]
+) -> None:
+    path, whole = written
+    damaged = bytearray(whole)
+    for place, value in changes:
+        damaged[place] = value
+    path.write_bytes(damaged)
+    try:
+        tensors, _ = read_state_dict(path)
+    except InputError as error:
+        assert "\n" not in error.message
+    else:
+        assert tensors
 
 
 def test_packed_records_are_refused(state: State, refusal: Callable[..., str], tmp_path: Path) -> None:

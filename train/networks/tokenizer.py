@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizerBase
 
+from data_specs.errors import InputError
 from train.batch import TextBatch
 
 
@@ -25,6 +26,7 @@ class CaptionTokenizer:
         self.max_words = max_words
         self.full_length = full_length
         self._max_length = max_words + tokenizer.num_special_tokens_to_add()
+        tokenizer.padding_side = "right"  # [CLS] is read from position 0
 
     def padding_fully(self) -> CaptionTokenizer:
         """The same tokenizer with ``full_length``."""
@@ -36,6 +38,19 @@ class CaptionTokenizer:
         found = ("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
         ids = (getattr(self.tokenizer, name, None) for name in found)
         return sorted({i for i in ids if i is not None})
+
+    def check_length(self, positions: int | None) -> None:
+        """Whether the longest sentence fits into an encoder with so many ``positions``.
+
+        Raises:
+            InputError: it does not.
+        """
+        most = min(positions or self._max_length, self.tokenizer.model_max_length)
+        if self._max_length > most:
+            raise InputError(
+                f"model.max_words: {self.max_words} words are {self._max_length} tokens, the text encoder reads {most};"
+                f" set it to at most {most - self._max_length + self.max_words}"
+            )
 
     def __call__(self, sentences: Sequence[str]) -> TextBatch:
         """Word pieces of C sentences, int64 [C, 1+L], [CLS] at position 0.

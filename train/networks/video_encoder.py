@@ -1,7 +1,7 @@
 """The video encoder E_V: regions of a few frames to one vector a region and one for the video.
 
-Letters: B videos, F frames, R regions a frame, N = F*R, D width, H heads, d = D/H, E joint width, V feature width,
-K box width, S = 1 + N tokens with [CLS] first. Source: arXiv 2203.07720; blocks are those of ViT (arXiv 2010.11929).
+Letters: B videos, F frames, R regions a frame, N = F*R, D width, E joint width, V feature width, K box width,
+S = 1 + N tokens with [CLS] first. Source: arXiv 2203.07720; blocks are those of ViT (arXiv 2010.11929).
 Names of parameters follow timm's ViT, so that its weights load as they are.
 """
 
@@ -10,54 +10,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import ModelConfig
+from train.networks.attention import DividedSpaceAttention, Keys, TimeAttention
 
 _NORM_EPS = 1e-6  # timm's ViT
 _INIT_STD = 0.02
-
-
-class DividedSpaceAttention(nn.Module):
-    """[CLS] attends to everything, a region to [CLS] and the regions of its own frame.
-
-    Frames are taken as a batch, so no mask over pairs of regions is ever made.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, tokens_BSD: Tensor, mask_BFR: Tensor) -> Tensor:
-        """Attention over tokens [B, 1+F*R, D]; masked regions are no keys. [CLS] is always a key, so none gives NaN."""
-        B, S, D = tokens_BSD.shape
-        q, k, v = self.qkv(tokens_BSD).view(B, S, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        keys_B11S = F.pad(mask_BFR.flatten(1), (1, 0), value=True)[:, None, None, :]
-        if mask_BFR.shape[1] == 1:
-            out_BHSd = F.scaled_dot_product_attention(q, k, v, attn_mask=keys_B11S)
-        else:
-            cls_BH1d = F.scaled_dot_product_attention(q[:, :, :1], k, v, attn_mask=keys_B11S)
-            out_BHSd = torch.cat([cls_BH1d, _within_frames(q, k, v, mask_BFR)], dim=2)
-        return self.proj(out_BHSd.transpose(1, 2).reshape(B, S, D))
-
-
-def _within_frames(q_BHSd: Tensor, k_BHSd: Tensor, v_BHSd: Tensor, mask_BFR: Tensor) -> Tensor:
-    B, H, _, d = q_BHSd.shape
-    _, frames, R = mask_BFR.shape
-
-    def by_frame(tokens_BHSd: Tensor) -> Tensor:
-        return tokens_BHSd[:, :, 1:].view(B, H, frames, R, d).transpose(1, 2).reshape(B * frames, H, R, d)
-
-    def with_cls(tokens_BHSd: Tensor) -> Tensor:
-        cls = tokens_BHSd[:, None, :, :1].expand(B, frames, H, 1, d).reshape(B * frames, H, 1, d)
-        return torch.cat([cls, by_frame(tokens_BHSd)], dim=2)
-
-    keys = F.pad(mask_BFR.reshape(B * frames, R), (1, 0), value=True)[:, None, None, :]
-    out = F.scaled_dot_product_attention(by_frame(q_BHSd), with_cls(k_BHSd), with_cls(v_BHSd), attn_mask=keys)
-    return out.view(B, frames, H, R, d).transpose(1, 2).reshape(B, H, frames * R, d)
 
 
 class Mlp(nn.Module):
@@ -73,24 +34,35 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block. ``time_attention``: frames meet, rank by rank, before regions do."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, time_attention: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=_NORM_EPS)
         self.attn = DividedSpaceAttention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=_NORM_EPS)
         self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.norm3 = nn.LayerNorm(width, eps=_NORM_EPS) if time_attention else None
+        self.timeattn = TimeAttention(width, heads) if time_attention else None
 
-    def forward(self, tokens_BSD: Tensor, mask_BFR: Tensor) -> Tensor:
-        tokens_BSD = tokens_BSD + self.attn(self.norm1(tokens_BSD), mask_BFR)
+    def forward(self, tokens_BSD: Tensor, keys: Keys) -> Tensor:
+        """Tokens [B, 1+F*R, D] to tokens of the same shape."""
+        if self.timeattn is not None:
+            tokens_BSD = tokens_BSD + self._across_frames(tokens_BSD, keys)
+        tokens_BSD = tokens_BSD + self.attn(self.norm1(tokens_BSD), keys)
         return tokens_BSD + self.mlp(self.norm2(tokens_BSD))
+
+    def _across_frames(self, tokens_BSD: Tensor, keys: Keys) -> Tensor:
+        regions_BRFD = tokens_BSD[:, 1:].unflatten(1, (keys.frames, keys.regions)).transpose(1, 2)
+        change_BRFD = self.timeattn(self.norm3(regions_BRFD), keys)
+        return F.pad(change_BRFD.transpose(1, 2).flatten(1, 2), (0, 0, 1, 0))  # none for [CLS]
 
 
 class VideoEncoder(nn.Module):
     """``x = W_o features + W_l boxes + P_f`` with [CLS] in front, transformer blocks, a linear map to E.
 
-    There is no position within a frame beyond the box and no norm before the last map.
+    There is no position within a frame beyond the box and no norm before the last map. ``checkpoint_activations``: what
+    a block computes is not kept but computed again in the backward pass.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -100,8 +72,11 @@ class VideoEncoder(nn.Module):
         self.pos_embedding = nn.Linear(config.box_dim, config.width)
         self.temporal_embed = nn.Parameter(torch.zeros(1, config.frames, config.width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.mlp_ratio) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.mlp_ratio, config.time_attention) for _ in range(config.depth)
+        )
         self.proj = nn.Linear(config.width, config.joint_dim, bias=False)
+        self.checkpoint_activations = False
         self._initialise()
 
     def _initialise(self) -> None:
@@ -111,6 +86,9 @@ class VideoEncoder(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=_INIT_STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, TimeAttention):
+                module.start_at_zero()
 
     def forward(self, batch: RegionBatch) -> Tensor:
         """Joint-space vectors [B, 1+F*R, E], [CLS] first, frame after frame; not normalised.
@@ -120,13 +98,21 @@ class VideoEncoder(nn.Module):
         """
         self._check(batch)
         B, frames, R, _ = batch.features_BFRV.shape
-        features_BFRV = batch.features_BFRV.to(self.object_embedding.weight.dtype)
+        features_BFRV = batch.features_BFRV.to(self._compute_dtype())
         tokens = self.object_embedding(features_BFRV) + self.pos_embedding(batch.boxes_BFRK)
         tokens = tokens + self.temporal_embed[:, :frames, None]
         tokens_BSD = torch.cat([self.cls_token.expand(B, -1, -1), tokens.view(B, frames * R, -1)], dim=1)
+        keys, again = Keys.of(batch.mask_BFR), self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks:
-            tokens_BSD = block(tokens_BSD, batch.mask_BFR)
+            tokens_BSD = checkpoint(block, tokens_BSD, keys, use_reentrant=False) if again else block(tokens_BSD, keys)
         return self.proj(tokens_BSD)
+
+    def _compute_dtype(self) -> torch.dtype:
+        """What the first matrix product reads: features are widened once, not to float32 and back."""
+        device = self.object_embedding.weight.device.type
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.object_embedding.weight.dtype
 
     def _check(self, batch: RegionBatch) -> None:
         _, frames, _, width = batch.features_BFRV.shape

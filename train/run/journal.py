@@ -1,47 +1,74 @@
-"""What a run writes down as it goes: ``metrics.jsonl`` and TensorBoard events."""
+"""What a run writes down as it goes: ``metrics.jsonl``, TensorBoard events and, where asked for, Weights & Biases."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from data_specs import atomic
+from train.run.wandb_log import WandbLog
 
 METRICS_NAME = "metrics.jsonl"
+TRAIN, VALIDATION = "train", "validation"
 
 
 class Journal:
-    """Appends one line a step. Opened at step ``done``, it first drops the lines of later steps, which a run that was
-    stopped after its last checkpoint leaves behind and which are about to be made again."""
+    """Appends one line a step or validation. Opened at step ``done``, it first drops the lines of later steps, which a
+    run that was stopped after its last checkpoint leaves behind and which are about to be made again.
 
-    def __init__(self, folder: Path, done: int) -> None:
+    wandb: the project to log to as well, with the run's ``config``. Raises InputError: it cannot be logged to.
+    """
+
+    def __init__(
+        self, folder: Path, done: int, wandb: str | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = folder / METRICS_NAME
+        self._wandb = WandbLog(wandb, folder, config or {}) if wandb is not None else None
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _step(line) <= done]
-            atomic.write_text(self.path, "".join(f"{line}\n" for line in kept))
+            _drop_later(self.path, done)
         self._lines = self.path.open("a", encoding="utf-8", buffering=1)
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
 
-    def write(self, metrics: Mapping[str, float]) -> None:
-        """One step's values; ``step`` is among them. One that is not finite (fp16 that overflowed) is null."""
+    def write(self, metrics: Mapping[str, float], kind: str = TRAIN) -> None:
+        """One step's or validation's values; ``step`` is among them. One that is not finite (fp16 that overflowed) is
+        null. In TensorBoard those of a validation stand under ``validation/``."""
         finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-        self._lines.write(json.dumps(finite) + "\n")
+        self._lines.write(json.dumps({"step": metrics["step"], "kind": kind} | finite) + "\n")
         for name, value in metrics.items():
             if name not in ("step", "epoch"):
-                self._events.add_scalar(name, value, int(metrics["step"]))
+                tag = name if kind == TRAIN else f"{kind}/{name}"
+                self._events.add_scalar(tag, value, int(metrics["step"]))
+        if self._wandb is not None:
+            self._wandb.write(metrics, kind)
+
+    def sync(self) -> None:
+        """Until all lines are on disk: before a checkpoint is, so that none of its steps can be missing."""
+        os.fsync(self._lines.fileno())
+        self._events.flush()
 
     def close(self) -> None:
-        """Flushes and closes both."""
+        """Flushes and closes all."""
         self._lines.close()
         self._events.close()
+        if self._wandb is not None:
+            self._wandb.close()
 
 
-def _step(line: str) -> float:
+def _drop_later(path: Path, done: int) -> None:
+    with path.open("rb") as lines, atomic.replacing(path) as temporary, temporary.open("wb") as kept:
+        for line in lines:
+            if _step(line) <= done:
+                kept.write(line)
+
+
+def _step(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
+        return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
     except (ValueError, KeyError, TypeError):
-        return float("inf")  # a line that a kill cut in half
+        return math.inf  # a line that a kill cut in half

@@ -1,49 +1,118 @@
-"""How a run shows itself: a progress bar in a terminal, plain lines elsewhere."""
+"""How a run shows itself: a bar and two or three lines in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-_SHOWN = ("loss", "loss_global", "loss_local", "recall_v2t", "samples_per_s", "waiting")
+_BETWEEN = "  "
 
 
 class ProgressReport:
-    """Shows every step in a terminal, else one line each ``every`` steps and at the end."""
+    """Shows every step in a terminal, else one line each ``every`` steps and at the end. Silent unless ``shown``:
+    of several ranks one speaks."""
 
-    def __init__(self, total: int, done: int, every: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, done: int, every: int, console: Console | None = None, shown: bool = True) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._total, self._every = total, every
-        columns = (
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[shown]}"),
-        )
-        self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
-        self._task = self._bar.add_task("train", total=total, completed=done, shown="")
+        self._total, self._done, self._every, self._shown = total, done, every, shown
+        self._metrics: Mapping[str, float] = {}
+        self._live = Live(console=self.console, get_renderable=self._picture, refresh_per_second=4)
+        self._is_live = shown and self.console.is_terminal
 
     def __enter__(self) -> ProgressReport:
-        self._bar.start()
+        if self._is_live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._is_live:
+            self._live.stop()
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self.console.print(line, markup=False)
+        if self._shown:
+            self.console.print(line, markup=False)
 
     def step(self, metrics: Mapping[str, float]) -> None:
-        """Shows the values of one step."""
-        step = int(metrics["step"])
-        shown = "  ".join(f"{name} {metrics[name]:.3g}" for name in _SHOWN)
-        self._bar.update(self._task, completed=step, shown=shown)
-        if not self.console.is_terminal and (step % self._every == 0 or step == self._total):
-            self.say(f"step {step}/{self._total}  {shown}  lr {metrics['lr']:.2g}")
+        """Shows the values of one step, those of ``describe`` that are among them."""
+        self._done, self._metrics = int(metrics["step"]), metrics
+        if not self._is_live and (self._done % self._every == 0 or self._done == self._total):
+            parts = [part for line in describe(metrics) for part in line]
+            self.say(_BETWEEN.join([f"step {self._done}/{self._total}", *_time_left(metrics), *parts]))
+
+    def validation(self, metrics: Mapping[str, float]) -> None:
+        """A line that stays, with the values of a validation."""
+        values = (f"{name} {value:.4g}" for name, value in metrics.items() if name not in ("step", "epoch"))
+        self.say(_BETWEEN.join([f"validation at step {int(metrics['step'])}", *values]))
+
+    def _picture(self) -> Group:
+        bar = Table.grid(padding=(0, 1), expand=False)
+        left = _BETWEEN.join(_time_left(self._metrics))
+        count = f"{self._done:,}/{self._total:,}"
+        room = max(4, min(40, self.console.width - len("train") - len(count) - len(left) - 4))
+        bar.add_row("train", ProgressBar(self._total, self._done, width=room), count, left)
+        lines = [_folded(parts, self.console.width) for parts in describe(self._metrics)]
+        return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for found in lines for line in found))
+
+
+def describe(metrics: Mapping[str, float]) -> list[list[str]]:
+    """Two lines of what people read: how it learns, and what it takes. Values that are absent are left out."""
+    learns = (
+        ("loss", lambda v: f"loss {v:.4f}{_loss_parts(metrics)}"),
+        ("recall_v2t", lambda v: f"recall {v:.0%}/{metrics.get('recall_t2v', v):.0%}"),
+        ("lr", lambda v: f"lr {v:.2g}"),
+        ("grad_norm", lambda v: f"gradient {v:.3g}"),
+    )
+    takes = (
+        ("samples_per_s", lambda v: f"{_short(v)} samples/s"),
+        ("waiting", lambda v: f"waiting {v:.0%}"),
+        ("mfu", lambda v: f"MFU {v:.0%}"),
+        ("device_hours", lambda v: f"{_short(v)} of {_short(v + metrics.get('device_hours_to_go', 0.0))} device-hours"),
+        ("peak_memory_mb", lambda v: f"peak {v / 1000:.1f} GB"),
+    )
+    return [[say(metrics[name]) for name, say in line if name in metrics] for line in (learns, takes)]
+
+
+def duration(seconds: float) -> str:
+    """``3 d 4 h``, ``2 h 05 min``, ``7 min`` or ``42 s``."""
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def _time_left(metrics: Mapping[str, float]) -> list[str]:
+    return [f"{duration(metrics['seconds_to_go'])} left"] if "seconds_to_go" in metrics else []
+
+
+def _loss_parts(metrics: Mapping[str, float]) -> str:
+    if "loss_global" not in metrics or "loss_local" not in metrics:
+        return ""
+    return f" = {metrics['loss_global']:.3f} global + {metrics['loss_local']:.3f} local"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _folded(parts: list[str], width: int) -> list[str]:
+    """The parts on as many lines as a terminal of that width needs, none cut unless it alone is too long."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(_BETWEEN) + len(part) <= width:
+            lines[-1] += _BETWEEN + part
+        else:
+            lines.append(part)
+    return lines

@@ -14,7 +14,8 @@ from torch import Tensor
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import ModelConfig
-from train.networks.video_encoder import DividedSpaceAttention, VideoEncoder
+from train.networks.attention import DividedSpaceAttention, Keys
+from train.networks.video_encoder import VideoEncoder
 from train.networks.vit_weights import load_vit
 
 
@@ -57,7 +58,7 @@ def test_divided_attention_equals_pairwise_attention(frames: int) -> None:
     layer = DividedSpaceAttention(16, 4).double()
     mask = random_batch(3, frames, 5).mask_BFR
     tokens = torch.randn(3, 1 + frames * 5, 16, dtype=torch.float64)
-    torch.testing.assert_close(layer(tokens, mask), slow_attention(layer, tokens, mask), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(layer(tokens, Keys.of(mask)), slow_attention(layer, tokens, mask), rtol=1e-9, atol=1e-12)
 
 
 def test_masked_regions_change_nothing(encoder: VideoEncoder) -> None:

@@ -1,0 +1,127 @@
+"""What a training step costs: floating-point operations of its matrix products, as pure functions of sizes.
+
+Letters: B videos and as many sentences, F frames, R regions a frame, N = F*R, V feature width, K box width, D width,
+E joint width, L tokens of a sentence. A product of [m, k] and [k, n] counts 2*m*k*n.
+
+Counted: every linear map, the products of attention, and the scores of the objective. Left out: norms, softmax, GELU,
+embedding tables, the optimiser; a few per cent of the time of a step on a CPU, and less than one of its operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from train.config import LossConfig, ModelConfig
+
+_SPECIAL = 2  # [CLS] and [SEP] of a sentence are no words
+
+
+@dataclass(frozen=True)
+class TextSizes:
+    """A text encoder: multiplications a token in all its linear maps, its layers and its width."""
+
+    linear: int
+    layers: int
+    width: int
+
+    @classmethod
+    def of(cls, backbone: PreTrainedModel) -> TextSizes:
+        """Those of a BERT-like encoder whose layers share no weights."""
+        linear = sum(map_.weight.numel() for map_ in backbone.modules() if isinstance(map_, nn.Linear))
+        return cls(linear, backbone.config.num_hidden_layers, backbone.config.hidden_size)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Operations of a step over all ranks: ``forward``, ``backward``, and ``again`` for what is computed twice.
+
+    ``useful`` is what MFU is made of: that a program computes a thing twice to save memory is no merit
+    (arXiv 2204.02311, appendix B).
+    """
+
+    forward: float
+    backward: float
+    again: float = 0.0
+
+    @property
+    def useful(self) -> float:
+        """What the step needs at the least."""
+        return self.forward + self.backward
+
+    @property
+    def done(self) -> float:
+        """What is computed."""
+        return self.useful + self.again
+
+    def __add__(self, other: StepCost) -> StepCost:
+        return StepCost(self.forward + other.forward, self.backward + other.backward, self.again + other.again)
+
+
+def step_cost(
+    model: ModelConfig,
+    text: TextSizes,
+    loss: LossConfig,
+    frames: int,
+    regions: int,
+    lengths: Sequence[int],
+    *,
+    frozen_text: bool = False,
+    chunked: bool = False,
+    checkpointed: bool = False,
+    ranks: int = 1,
+) -> StepCost:
+    """A step on the whole batch of all ranks: ``lengths`` has each sentence's real tokens, [CLS] and [SEP] counted.
+
+    frozen_text: only the text's projection learns. chunked: each chunk is embedded once more, with its graph.
+    checkpointed: blocks are computed again in the backward pass. ranks: without ``loss.gather`` each scores its own
+    pairs alone.
+    """
+    video = video_cost(model, frames, regions) if lengths else StepCost(0, 0)
+    encoders = _times(video, len(lengths)) + text_cost(model, text, lengths, frozen_text)
+    again = encoders.forward * (chunked + checkpointed)
+    scores = loss_cost(model.joint_dim, loss, frames * regions, lengths, 1 if loss.gather else ranks)
+    return encoders + StepCost(0, 0, again) + scores
+
+
+def video_cost(model: ModelConfig, frames: int, regions: int) -> StepCost:
+    """One video: padded regions are computed as real ones are. Its features need no gradient."""
+    N, D = frames * regions, model.width
+    S = 1 + N
+    entry = 2.0 * N * (model.feature_dim + model.box_dim) * D
+    linear = 2.0 * S * D * (4 * D + 2 * int(D * model.mlp_ratio))
+    pairs = S * S if frames == 1 else S + N * (1 + regions)
+    if model.time_attention:
+        linear += 2.0 * N * 4 * D * D
+        pairs += N * frames
+    rest = model.depth * (linear + 4.0 * pairs * D) + 2.0 * S * D * model.joint_dim
+    return StepCost(entry + rest, entry + 2 * rest)
+
+
+def text_cost(model: ModelConfig, text: TextSizes, lengths: Sequence[int], frozen: bool) -> StepCost:
+    """Sentences without their padding."""
+    tokens, pairs = sum(lengths), sum(length * length for length in lengths)
+    backbone = 2.0 * tokens * text.linear + 4.0 * text.layers * pairs * text.width
+    projection = 2.0 * tokens * text.width * model.joint_dim
+    return StepCost(backbone + projection, projection if frozen else 2 * (backbone + projection))
+
+
+def loss_cost(joint_dim: int, loss: LossConfig, regions: int, lengths: Sequence[int], ranks: int) -> StepCost:
+    """Scores of all pairs that are compared; ``regions`` is N. Local scores are made again in the backward pass.
+
+    The release form also has the norms of what is attended to: a product of each pair's attention with a Gram matrix.
+    """
+    B, words = len(lengths), [max(0, length - _SPECIAL) for length in lengths]
+    global_ = 2.0 * B * B * joint_dim / ranks if loss.global_weight else 0.0
+    local = 2.0 * B * regions * sum(words) * joint_dim / ranks if loss.local_weight else 0.0
+    if loss.local_form == "release":
+        norms = 2.0 * B * regions * sum(L * (L + regions) for L in words) / ranks
+        local = 2 * local + norms if local else 0.0  # both directions
+    return StepCost(global_ + local, 2 * (global_ + local), local)
+
+
+def _times(cost: StepCost, count: int) -> StepCost:
+    return StepCost(cost.forward * count, cost.backward * count, cost.again * count)
