@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from train.config import TrainConfig
+from train.peak import sheet_flops
 from train.reading.order import subset_size, turns
 
 # V100 GPU-hours of the published runs of 50 epochs, by frames and share of the data (arXiv 2203.07720).
 PUBLISHED = {(4, 1.0): 1600, (1, 1.0): 800, (1, 0.5): 416, (1, 0.2): 104}
+
+USUAL_SHARE = 0.4  # of a GPU's peak, where nothing holds it up
+OTHERS = (("V100", "fp16"), ("A100", "bf16"), ("H100", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,19 @@ class Counts:
 @dataclass(frozen=True)
 class Measured:
     """Seconds a step of one rank, seconds it takes to read its share of a batch (None: there was nothing to read), and
-    the most bytes it held: of the GPU, or of the process on a CPU."""
+    the most memory it held, in MB: of the GPU, or of the process on a CPU."""
 
     step_s: float
     reading_s: float | None
-    peak_bytes: int
+    peak_mb: float
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run with so many ranks will take; ``checkpoint_bytes`` is one of ``checkpoints`` on disk at a time."""
+    """What a run with so many ranks will take; ``checkpoint_bytes`` is one of ``checkpoints`` on disk at a time.
+
+    flops: what a step on the whole batch needs, over all ranks.
+    """
 
     counts: Counts
     measured: Measured
@@ -41,6 +48,7 @@ class Prediction:
     device: str
     checkpoint_bytes: int
     checkpoints: int
+    flops: float
 
     @property
     def seconds(self) -> float:
@@ -51,6 +59,12 @@ class Prediction:
     def device_hours(self) -> float:
         """Hours of all ranks' devices together."""
         return self.seconds * self.ranks / 3600
+
+    def hours_on(self, name: str, precision: str) -> float:
+        """Hours of that GPU, were it to use ``USUAL_SHARE`` of its peak."""
+        peak = sheet_flops(name, precision)
+        assert peak is not None, name
+        return self.counts.steps * self.flops / (peak * USUAL_SHARE) / 3600
 
 
 def counts_of(config: TrainConfig, folders: Sequence[int]) -> Counts:
@@ -88,7 +102,7 @@ def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:
     reading = ""
     if measured.reading_s is not None:
         reading = f", reading its batch {measured.reading_s:.3g} s at the same time"
-    yield f"a step: {measured.step_s:.3g} s{reading}; peak memory {measured.peak_bytes / 1e9:.1f} GB"
+    yield f"a step: {measured.step_s:.3g} s{reading}; peak memory {measured.peak_mb / 1e3:.1f} GB"
     many = f"{ranks} of this machine's {prediction.device}" if ranks > 1 else f"this machine's {prediction.device}"
     yield f"predicted on {many}: {prediction.device_hours:,.3g} device-hours, {prediction.seconds / 3600:,.3g} hours"
     if ranks > 1:
@@ -97,6 +111,11 @@ def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:
     yield (
         f"disk: {total / 1e9:.2f} GB for {prediction.checkpoints} checkpoints of"
         f" {prediction.checkpoint_bytes / 1e9:.2f} GB"
+    )
+    others = ", ".join(f"{name} {prediction.hours_on(name, dtype):,.3g} ({dtype})" for name, dtype in OTHERS)
+    yield (
+        f"a step's matrix products are {prediction.flops / 1e12:,.3g} TFLOP; GPU-hours at {USUAL_SHARE:.0%} of the peak:"
+        f" {others}"
     )
     published = PUBLISHED.get((config.data.frames, config.data.subset))
     if published is not None and config.model.preset == "base" and config.epochs == 50:

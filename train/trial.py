@@ -5,7 +5,6 @@ Letters: B videos, F frames, R regions a frame, V feature width, K box width.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -18,12 +17,14 @@ import torch
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import TrainConfig
+from train.cost import TextSizes, step_cost
 from train.device import DTYPES, choose_device, resolved
 from train.estimate import Measured, Prediction, checkpoint_bytes, checkpoints_at_once, counted, counts_of
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import make_optimiser
+from train.run.meter import peak_memory_mb
 from train.stream import RegionStream
 from train.trainer import make_model
 
@@ -65,11 +66,11 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
             raise InputError(f"{error.message}; before there are shards, say --samples N") from None
         counts = counted(config, stream.batches_per_epoch, stream.samples_per_epoch)
         batches, reading_s = _read(stream)
-    step_s, peak_bytes = measure(config, model, batches)
+    step_s, peak_mb = measure(config, model, batches)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return Prediction(
         counts,
-        Measured(step_s, reading_s, peak_bytes),
+        Measured(step_s, reading_s, peak_mb),
         ranks,
         choose_device(config.device).type,
         checkpoint_bytes(
@@ -78,11 +79,12 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
             config.optimiser.ema_decay is not None,
         ),
         checkpoints_at_once(config, counts.steps),
+        useful_flops(config, model, batches, ranks),
     )
 
 
-def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs]) -> tuple[float, int]:
-    """Seconds of a step (median; the first is not counted) and the most bytes held; the model learns from it."""
+def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs]) -> tuple[float, float]:
+    """Seconds of a step (median; the first is not counted) and the most MB held; the model learns from it."""
     device, dtype = choose_device(config.device), DTYPES.get(config.precision)
     model = model.to(device)
     loss, optimiser = ContrastiveLoss(config.loss), make_optimiser(model, config.optimiser)
@@ -103,9 +105,21 @@ def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs
         took.append(time.perf_counter() - began)
         if len(took) > _LEAST_STEPS and sum(took[1:]) > _ENOUGH_S:
             break
-    if device.type == "cuda":
-        return statistics.median(took[1:]), torch.cuda.max_memory_allocated(device)
-    return statistics.median(took[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return statistics.median(took[1:]), peak_memory_mb(device)
+
+
+def useful_flops(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs], ranks: int) -> float:
+    """Operations that a step on the whole batch of all ranks needs, its sentences as long as those at hand."""
+    known = [
+        length for pairs in batches for length in model.tokenizer(pairs.captions).attention_mask_CL.sum(1).tolist()
+    ]
+    lengths = list(islice(cycle(known), len(batches[0].captions) * ranks))
+    text = TextSizes.of(model.text_encoder.backbone)
+    data, frozen = config.data, config.optimiser.freeze_text
+    cost = step_cost(
+        config.model, text, config.loss, data.frames, data.regions, lengths, frozen_text=frozen, ranks=ranks
+    )
+    return cost.useful
 
 
 def made_up(config: TrainConfig, clips: int) -> Pairs:
