@@ -104,7 +104,7 @@ def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:
         reading = f", reading its batch {measured.reading_s:.3g} s at the same time"
     yield f"a step: {measured.step_s:.3g} s{reading}; peak memory {measured.peak_mb / 1e3:.1f} GB"
     many = f"{ranks} of this machine's {prediction.device}" if ranks > 1 else f"this machine's {prediction.device}"
-    yield f"predicted on {many}: {prediction.device_hours:,.3g} device-hours, {prediction.seconds / 3600:,.3g} hours"
+    yield f"predicted on {many}: {figure(prediction.device_hours)} device-hours, {figure(prediction.seconds / 3600)} hours"
     if ranks > 1:
         yield "not in it: the exchange between ranks, and the loss against the other ranks' clips"
     total = prediction.checkpoint_bytes * prediction.checkpoints
@@ -112,11 +112,16 @@ def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:
         f"disk: {total / 1e9:.2f} GB for {prediction.checkpoints} checkpoints of"
         f" {prediction.checkpoint_bytes / 1e9:.2f} GB"
     )
-    others = ", ".join(f"{name} {prediction.hours_on(name, dtype):,.3g} ({dtype})" for name, dtype in OTHERS)
+    others = ", ".join(f"{name} {figure(prediction.hours_on(name, dtype))} ({dtype})" for name, dtype in OTHERS)
     yield (
-        f"a step's matrix products are {prediction.flops / 1e12:,.3g} TFLOP; GPU-hours at {USUAL_SHARE:.0%} of the peak:"
-        f" {others}"
+        f"a step's matrix products are {figure(prediction.flops / 1e12)} TFLOP; GPU-hours at {USUAL_SHARE:.0%} of the"
+        f" peak: {others}"
     )
     published = PUBLISHED.get((config.data.frames, config.data.subset))
     if published is not None and config.model.preset == "base" and config.epochs == 50:
         yield f"published for this recipe: {published:,} V100 GPU-hours"
+
+
+def figure(value: float) -> str:
+    """Three figures, and all of a number that has more before its point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
