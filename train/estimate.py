@@ -104,7 +104,8 @@ def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:
         reading = f", reading its batch {measured.reading_s:.3g} s at the same time"
     yield f"a step: {measured.step_s:.3g} s{reading}; peak memory {measured.peak_mb / 1e3:.1f} GB"
     many = f"{ranks} of this machine's {prediction.device}" if ranks > 1 else f"this machine's {prediction.device}"
-    yield f"predicted on {many}: {figure(prediction.device_hours)} device-hours, {figure(prediction.seconds / 3600)} hours"
+    device_hours, hours = figure(prediction.device_hours), figure(prediction.seconds / 3600)
+    yield f"predicted on {many}: {device_hours} device-hours, {hours} hours"
     if ranks > 1:
         yield "not in it: the exchange between ranks, and the loss against the other ranks' clips"
     total = prediction.checkpoint_bytes * prediction.checkpoints
