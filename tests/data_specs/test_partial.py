@@ -56,7 +56,9 @@ def members(sample: Sample, **changed: NDArray) -> tuple[bytes, bytes]:
     return save(load(regions) | changed) if changed else regions, metadata
 
 
-def take(regions: bytes | Counted, metadata: bytes, frames: list[int], most: int = REGIONS, width: int = WIDTH) -> Sample:
+def take(
+    regions: bytes | Counted, metadata: bytes, frames: list[int], most: int = REGIONS, width: int = WIDTH
+) -> Sample:
     member = regions if isinstance(regions, Counted) else Counted(regions)
     out = np.full((len(frames), most, width), 7, np.float16)
     return decode_frames("v", member, metadata, lambda stored: np.array(frames, np.int64), out)
