@@ -96,6 +96,8 @@ def test_another_architecture_is_refused_with_each_key(saved: Callable[..., Path
     for key in ("width=32", "depth=2", "box_dim=7", "joint_dim=16", "feature_dim=12"):
         assert f"set model.{key})" in caught.value.message
     assert "heads" not in caught.value.message and "\n" not in caught.value.message
+    with pytest.raises(InputError, match=r"model\.max_words.*at most 62"):
+        start_from(StartConfig(model=folder), model_config.model_copy(update={"max_words": 63}), LossConfig())
     with pytest.raises(InputError, match="no such file"):
         start_from(StartConfig(model=folder / "absent"), model_config, LossConfig())
 
