@@ -172,8 +172,14 @@ def test_headers_that_lie_take_no_memory(tensor: str, key: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"\0" * 7, b"\0" * 8, b"\xff" * 100, with_header(b"[]", b""), with_header(b"{}", b""), with_header(b"7", b"")]
-    + [with_header(b"[" * 90000, b""), struct.pack("<Q", 1 << 20) + b"{", with_header(b'{"features": 1}', b"")],
+    [
+        b"",
+        b"\0" * 7,
+        b"\0" * 8,
+        b"\xff" * 100,
+        struct.pack("<Q", 1 << 20) + b"{",
+        *(with_header(header, b"") for header in (b"[]", b"{}", b"7", b"[" * 90000, b'{"features": 1}')),
+    ],
 )
 def test_what_is_no_header(raw: bytes) -> None:
     with pytest.raises(SampleError) as caught:
