@@ -74,7 +74,7 @@ class RegionTextModel(nn.Module):
 
     ``loss`` is the objective it was made for; its sharpness is part of how a video and a sentence are compared. With
     the release's form of it, whose means and norms run over the padding too, sentences are padded to ``max_words``,
-    and the vectors of masked regions and words are kept, not cleared.
+    the vectors of masked regions and words are kept, not cleared, and [SEP] counts as a word.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from dataclasses import dataclass
@@ -58,6 +59,7 @@ _SHEETS = (
 )
 
 
+@functools.cache
 def peak_of(device: torch.device, precision: str) -> Peak:
     """Of one device in ``precision`` (fp32, bf16 or fp16), in the way torch is set to multiply float32."""
     if device.type == "cuda":

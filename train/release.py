@@ -116,7 +116,7 @@ def import_release(
         model.load_state_dict(weights)
     account = Account(checkpoint, _sha256(checkpoint), plan, tuple(beside), config.frames, temporal)
     atomic.write_text(out / ACCOUNT_NAME, account.as_json())
-    model.save_pretrained(out)
+    model.save_pretrained(out, facts={"imported from": checkpoint.name, "its SHA-256": account.sha256})
     return account
 
 

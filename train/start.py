@@ -44,13 +44,16 @@ def start_from(start: StartConfig, config: ModelConfig, loss: LossConfig) -> Reg
     from the model (``model.loss``). A learnt temperature goes on from where it was if ``loss`` learns it too.
 
     Raises:
-        InputError: no model there, or one of another architecture than ``config``; names each key to set.
+        InputError: no model there, or one of another architecture than ``config`` (names each key to set), or
+            ``max_words`` are more than its text encoder reads.
     """
     found = RegionTextModel.from_pretrained(start.model)
     _check(found, config, start.model)
     fitted = found.config.model_copy(update={name: getattr(config, name) for name in _FREE})
+    backbone = found.text_encoder.backbone
     words = CaptionTokenizer(found.tokenizer.tokenizer, fitted.max_words)
-    model = RegionTextModel(fitted, found.text_encoder.backbone, words, _merged(found.loss, loss))
+    words.check_length(getattr(backbone.config, "max_position_embeddings", None))
+    model = RegionTextModel(fitted, backbone, words, _merged(found.loss, loss))
     tensors = found.state_dict()
     tensors[TEMPORAL] = fit_temporal(tensors[TEMPORAL], fitted.frames, start.temporal)
     own = model.state_dict()

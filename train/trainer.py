@@ -24,7 +24,6 @@ from train.checkpoint import Best, Checkpoint, Position, Standing
 from train.checkpoint_folder import Search, search
 from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
-from train.cost import Meter, step_flops
 from train.device import DTYPES, choose_device, resolved
 from train.distributed import Ranks, joined
 from train.ema import Ema
@@ -34,9 +33,10 @@ from train.objective.cached_gradients import learn
 from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
 from train.random_states import RandomStates, of_rank
 from train.run.interruption import Interruptions
-from train.run.journal import Journal
+from train.run.journal import VALIDATION, Journal
 from train.run.progress import ProgressReport
 from train.run.run_folder import BEST, CHECKPOINTS, MODEL, check_run, open_run, write_model
+from train.run.spending import Spending
 from train.start import start_from
 from train.stream import Batch, RegionStream, ahead
 from train.validation import BEST as BEST_METRIC
@@ -106,7 +106,8 @@ class Trainer:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.stream = RegionStream(config.data, config.model.box_dim, ranks.rank, ranks.size)
+        pinned = self.device.type == "cuda"
+        self.stream = RegionStream(config.data, config.model.box_dim, ranks.rank, ranks.size, pinned=pinned)
         if self.stream.feature_dim != config.model.feature_dim:
             raise InputError(
                 f"the shards' features are {self.stream.feature_dim} wide, model.feature_dim is"
@@ -122,7 +123,7 @@ class Trainer:
         self.total_steps = min(steps, config.max_steps or steps)
         self.position: Position = Position()
         self.best: Best | None = None
-        self.meter = Meter(config, self.device, ranks.size, self.total_steps)
+        self.spending = Spending(config, self.model, self.device, ranks.size, self.total_steps)
         self.standing = search(config.out / CHECKPOINTS) if resume else Search(None, ())
         if self.standing.found is not None:
             self._restore(self.standing.found)
@@ -135,23 +136,27 @@ class Trainer:
         """Trains to the end, or to the step in which it is told to stop."""
         config, first = self.config, self.ranks.is_first
         with ExitStack() as stack:
-            report = stack.enter_context(ProgressReport(self.total_steps, self.position.step, config.log_every, first))
-            journal = stack.enter_context(closing(Journal(config, self.position.step))) if first else None
+            report = stack.enter_context(
+                ProgressReport(self.total_steps, self.position.step, config.log_every, shown=first)
+            )
+            journal = stack.enter_context(closing(self._journal())) if first else None
             writer = stack.enter_context(CheckpointWriter(config.out / CHECKPOINTS, config.keep)) if first else None
             told = stack.enter_context(Interruptions(config.out))
             self._introduce(report)
             for batch, text, waited_s in self._batches():
                 metrics = self._step(batch, text, waited_s)
                 last = self.position.step == self.total_steps
-                if self._validates(last):
-                    metrics |= self._validate()
                 if journal is not None:
                     journal.write(metrics)
                 report.step(metrics)
+                if self._validates(last):
+                    found = self._validate()
+                    journal.write(found, VALIDATION)
+                    report.validation(found)
                 stops, saves, interrupted = self._agree(told)
                 if saves or stops or last:
-                    self._save(writer)
                     told.save = False
+                    self._save(writer, journal)
                 if self.on_progress is not None and (saves or stops or last or self._epoch_ends()):
                     self.on_progress(metrics)
                 if stops and not last:
@@ -197,9 +202,8 @@ class Trainer:
         self.position = Position(step + 1, self.position.epoch, self.position.batch + 1)
         done = {"step": step + 1, "epoch": self.position.epoch}
         learnt = {**_described(parts), "grad_norm": norm.item(), "lr": lr, "temperature": self.model.temperature.item()}
-        flops = step_flops(self.config, len(batch.keys), int(text.attention_mask_CL.sum()))
-        self.meter.step(waited_s + time.perf_counter() - began, waited_s, len(batch.keys), flops)
-        return done | learnt | self.meter.figures() | {"unreadable": len(self.stream.corrupt)}
+        spent = self.spending.step(text, waited_s + time.perf_counter() - began, waited_s)
+        return done | learnt | spent | {"unreadable": len(self.stream.corrupt)}
 
     def _refuse_non_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> None:
         """Before the weights are touched, and on all ranks if on one."""
@@ -224,12 +228,14 @@ class Trainer:
     def _validate(self) -> dict[str, float]:
         """Measures the model as it would be written now, and writes it if it is the best so far."""
         assert self.validation is not None
+        began = time.perf_counter()
         with self._averaged():
             found = self.validation(self.model, self._autocast)
             if self.best is None or found[BEST_METRIC] > self.best.metric:
                 self.best = Best(found[BEST_METRIC], self.position.step)
-                write_model(self.model, self.config.out, BEST)
-        return found
+                write_model(self.model, self.config.out, BEST, self._facts())
+        self.spending.beside(time.perf_counter() - began)
+        return {"step": self.position.step, "epoch": self.position.epoch} | found
 
     def _agree(self, told: Interruptions) -> tuple[bool, bool, bool]:
         """Whether to stop, to save, and whether it was Ctrl-C: what any rank was told holds for all."""
@@ -247,17 +253,18 @@ class Trainer:
     def _epoch_ends(self) -> bool:
         return self.position.batch == self.stream.batches_per_epoch
 
-    def _save(self, writer: CheckpointWriter | None) -> None:
+    def _save(self, writer: CheckpointWriter | None, journal: Journal | None) -> None:
         states = self.ranks.gather(RandomStates.capture(self.device).to_json())
         self._saved_at = time.monotonic()
-        if writer is None:
+        if writer is None or journal is None:
             return
+        journal.sync()  # none of the checkpoint's steps may be missing
         standing = Standing(
             position=self.position,
             data=self.stream.fingerprint,
             scaler=self.scaler.state_dict(),
             best=self.best,
-            spent=self.meter.spent,
+            spent=self.spending.spent,
         )
         writer.save(
             Checkpoint(
@@ -282,7 +289,7 @@ class Trainer:
             self.average.load(state.ema, folder)
         self.scaler.load_state_dict(state.standing.scaler)
         self.position, self.best = state.standing.position, state.standing.best
-        self.meter.spent = state.standing.spent
+        self.spending.go_on(self.position.step, state.standing.spent)
         of_rank(state.random, self.ranks.rank, self.config.seed, self.position.step).restore(self.device)
 
     def _parallel(self) -> nn.Module:
@@ -319,9 +326,25 @@ class Trainer:
         """Writes the finished model on the first rank; the others wait for it."""
         if self.ranks.is_first:
             with self._averaged():
-                write_model(self.model, self.config.out)
+                write_model(self.model, self.config.out, MODEL, self._facts())
         self.ranks.wait()
         return self.config.out / MODEL
+
+    def _facts(self) -> dict[str, object]:
+        """What the model card tells."""
+        config = self.config
+        return {
+            "data": ", ".join(str(folder) for folder in config.data.shards),
+            "frames and regions drawn": f"{config.data.frames} x {config.data.regions}",
+            "steps": f"{self.position.step} of {self.stream.batch_size} clips",
+            "optimiser": f"AdamW, learning rate {config.optimiser.lr:g}, {config.optimiser.schedule}",
+            "precision": config.precision,
+            "started from": config.start.model if config.start is not None else "pretrained parts, or none",
+        }
+
+    def _journal(self) -> Journal:
+        config = self.config
+        return Journal(config.out, self.position.step, config.wandb, config.model_dump(mode="json"))
 
     def _outcome(self, model: Path | None, interrupted: bool = False) -> Outcome:
         corrupt = {problem for found in self.ranks.gather(list(self.stream.corrupt)) for problem in found}
@@ -339,7 +362,8 @@ def make_model(config: TrainConfig) -> RegionTextModel:
     else:
         model = RegionTextModel.create(config.model, config.loss)
     model.train()
-    model.checkpoint_activations = config.checkpoint_activations
+    if config.checkpoint_activations:
+        model.checkpoint_activations()
     if config.optimiser.freeze_text:
         model.text_encoder.freeze()
     if config.compile:

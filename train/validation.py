@@ -9,13 +9,15 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from data_specs.errors import InputError
 from train.config import TrainConfig
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
-from train.objective.cached_gradients import concatenated
-from train.stream import HeldOut
+from train.objective.gather import joined_pairs
+from train.stream import open_shards, sequential
 
 BEST = "validation_R@1"
+_AT_MOST = 128  # clips embedded at a time
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
@@ -30,9 +32,14 @@ class Validation:
         assert config.validation is not None
         held = config.validation
         chosen = {"shards": held.shards, "splits": held.splits, "draw_frames": False, "subset": 1.0}
-        self.clips = HeldOut(config.data.model_copy(update=chosen), config.model.box_dim, held.samples)
-        self._loss = ContrastiveLoss(config.loss.model_copy(update={"gather": False}))
-        self._at_a_time = config.chunk_size or config.data.batch_size
+        self._data = config.data.model_copy(update=chosen)
+        width, _ = open_shards(self._data)
+        if width != config.model.feature_dim:
+            raise InputError(
+                f"validation.shards: features {width} wide, model.feature_dim is {config.model.feature_dim}"
+            )
+        self._box_dim, self._samples = config.model.box_dim, held.samples
+        self._at_a_time = min(config.chunk_size or config.data.batch_size, _AT_MOST)
 
     @torch.inference_mode()
     def __call__(self, model: RegionTextModel, autocast: Autocast) -> dict[str, float]:
@@ -40,12 +47,12 @@ class Validation:
         was_training = model.training
         model.eval()
         embedded = []
-        for batch in self.clips.batches(self._at_a_time):
+        for batch in sequential(self._data, self._box_dim, self._samples, self._at_a_time):
             with autocast():
                 text = model.tokenizer(batch.captions).to(model.device)
                 embedded.append(model(batch.video.to(model.device), text))
         model.train(was_training)
-        parts = self._loss(concatenated(embedded))
+        parts = ContrastiveLoss(model.loss.model_copy(update={"gather": False}))(joined_pairs(embedded))
         v2t, t2v = recall_in_batch(parts.similarity_BB)
         found = {"validation_loss": parts.total.item(), "validation_v2t_R@1": v2t, "validation_t2v_R@1": t2v}
         return found | {BEST: (v2t + t2v) / 2}

@@ -56,7 +56,9 @@ def members(sample: Sample, **changed: NDArray) -> tuple[bytes, bytes]:
     return save(load(regions) | changed) if changed else regions, metadata
 
 
-def take(regions: bytes | Counted, metadata: bytes, frames: list[int], most: int = REGIONS, width: int = WIDTH) -> Sample:
+def take(
+    regions: bytes | Counted, metadata: bytes, frames: list[int], most: int = REGIONS, width: int = WIDTH
+) -> Sample:
     member = regions if isinstance(regions, Counted) else Counted(regions)
     out = np.full((len(frames), most, width), 7, np.float16)
     return decode_frames("v", member, metadata, lambda stored: np.array(frames, np.int64), out)
@@ -170,8 +172,14 @@ def test_headers_that_lie_take_no_memory(tensor: str, key: str, value: Any) -> N
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"\0" * 7, b"\0" * 8, b"\xff" * 100, with_header(b"[]", b""), with_header(b"{}", b""), with_header(b"7", b"")]
-    + [with_header(b"[" * 90000, b""), struct.pack("<Q", 1 << 20) + b"{", with_header(b'{"features": 1}', b"")],
+    [
+        b"",
+        b"\0" * 7,
+        b"\0" * 8,
+        b"\xff" * 100,
+        struct.pack("<Q", 1 << 20) + b"{",
+        *(with_header(header, b"") for header in (b"[]", b"{}", b"7", b"[" * 90000, b'{"features": 1}')),
+    ],
 )
 def test_what_is_no_header(raw: bytes) -> None:
     with pytest.raises(SampleError) as caught:

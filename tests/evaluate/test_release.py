@@ -43,7 +43,7 @@ def test_scores_are_those_of_the_released_forward_pass(
     found = evaluate_retrieval(
         model, "0", world.shards, manifest, "0", tmp_path / "out", RetrievalOptions(splits=("test",))
     )
-    assert found.result.score == "global cosine + region-word similarity in the release's form (focal)"
+    assert found.result.score == "global cosine + region-word similarity (release form, focal)"
     state = released_state(SIZES)
     stored = {s.id: s.regions for s in read_stored(world.shards).samples(frozenset(found.plan.ids))}
     batch = collate_regions([stored[identifier] for identifier in found.plan.ids], 3, 4, 6)
@@ -72,4 +72,4 @@ def test_the_command_evaluates_it_and_draws_its_page(
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out" / PAGE_NAME).read_text(encoding="utf-8")
-    assert "in the release" in page and "anvil" not in page and "harp" in page  # the test split's things
+    assert "release form, focal" in page and "anvil" not in page and "harp" in page  # the test split's things

@@ -81,7 +81,12 @@ def make_shards(make_regions: Callable[..., Regions]) -> Callable[..., Path]:
     """
 
     def make(
-        folder: Path, sizes: Sequence[int], split: str = "train", captions: int = 2, width: int = FEATURE_DIM, **made: str
+        folder: Path,
+        sizes: Sequence[int],
+        split: str = "train",
+        captions: int = 2,
+        width: int = FEATURE_DIM,
+        **made: str,
     ) -> Path:
         provenance = Provenance(
             dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},

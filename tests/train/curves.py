@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-CLOCK = ("samples_per_s", "waiting", "mfu", "device_hours", "device_hours_to_go", "eta_hours", "peak_memory_mb")
+from train.run.meter import TIMED
 
 
 def curve(run: Path) -> list[dict[str, float]]:
     """The lines of ``metrics.jsonl``."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in CLOCK} for line in lines]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from click.testing import CliRunner
 from transformers import BertConfig
 
 from data_specs.errors import InputError
 from data_specs.regions import Regions
+from tests.train.release_checkpoint import Sizes, released_state
+from train.__main__ import main
 from train.batch import RegionBatch, collate_regions
 from train.config import LossConfig, ModelConfig, StartConfig
 from train.model import RegionTextModel
@@ -96,6 +100,8 @@ def test_another_architecture_is_refused_with_each_key(saved: Callable[..., Path
     for key in ("width=32", "depth=2", "box_dim=7", "joint_dim=16", "feature_dim=12"):
         assert f"set model.{key})" in caught.value.message
     assert "heads" not in caught.value.message and "\n" not in caught.value.message
+    with pytest.raises(InputError, match=r"model\.max_words.*at most 62"):
+        start_from(StartConfig(model=folder), model_config.model_copy(update={"max_words": 63}), LossConfig())
     with pytest.raises(InputError, match="no such file"):
         start_from(StartConfig(model=folder / "absent"), model_config, LossConfig())
 
@@ -145,3 +151,34 @@ def test_a_learnt_temperature_goes_on(saved: Callable[..., Path], model_config: 
     assert goes_on.log_temperature.exp().item() == pytest.approx(0.2)
     fixed = start_from(StartConfig(model=folder), model_config, LossConfig())
     assert fixed.log_temperature.exp().item() == pytest.approx(0.05)
+
+
+def test_a_run_starts_from_an_imported_model(
+    make_shards: Callable[..., Path], text_folder: Path, tmp_path: Path
+) -> None:
+    """Through the command line: import, fine-tune on more frames, and the model of the run is in the release's form."""
+    torch.save(released_state(Sizes(width=64, depth=1, frames=1, regions=4, text_depth=1)), tmp_path / "released.pth")
+    shards, run = make_shards(tmp_path / "shards", (4, 3)), tmp_path / "run"
+    call = CliRunner().invoke
+    source = ["import-release", str(tmp_path / "released.pth"), "--tokenizer", str(text_folder)]
+    assert call(main, [*source, "--out", str(tmp_path / "model")]).exit_code == 0
+    tree = {
+        "out": str(run), "start": {"model": str(tmp_path / "model")},
+        "model": {"preset": "base", "feature_dim": 12, "box_dim": 6, "frames": 3, "regions": 4, "width": 64, "depth": 1,
+                  "heads": 1, "joint_dim": 16},
+        "data": {"shards": [str(shards)], "batch_size": 3, "frames": 3, "regions": 4},
+        "max_steps": 2, "threads": 1, "device": "cpu",
+    }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    result = call(main, ["run", str(tmp_path / "config.yaml")])
+    assert result.exit_code == 0, result.output
+    tuned = RegionTextModel.from_pretrained(run / "model")
+    assert (tuned.loss.local_form, tuned.loss.sharpness, tuned.config.frames) == ("release", 20, 3)
+    before = RegionTextModel.from_pretrained(tmp_path / "model").state_dict()
+    after = tuned.state_dict()
+    assert before.keys() == after.keys() and not torch.equal(after[TEMPORAL][:, 0], before[TEMPORAL][:, 0])
+    wrong = call(
+        main, ["run", str(tmp_path / "config.yaml"), "--set", f"out={tmp_path / 'b'}", "--set", "model.depth=2"]
+    )
+    assert wrong.exit_code == 2 and "set model.depth=1" in wrong.output
+    assert len(wrong.output.strip().splitlines()) == 1

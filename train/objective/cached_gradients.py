@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from train.batch import RegionBatch, TextBatch
 from train.losses import ContrastiveLoss, LossParts
-from train.model import PairEmbedding, TextEmbedding, VideoEmbedding
-from train.objective.gather import joined_texts, world_size
+from train.model import PairEmbedding, TextEmbedding
+from train.objective.gather import joined_pairs, world_size
 
 
 def learn(
@@ -125,16 +125,10 @@ class _Chunk:
 
 def _leaves(chunks: list[PairEmbedding]) -> PairEmbedding:
     """The embeddings of all chunks as leaves that collect gradients."""
-    videos, text = [chunk.video for chunk in chunks], joined_texts([chunk.text for chunk in chunks])
-    joined = PairEmbedding(
-        VideoEmbedding(
-            torch.cat([video.cls_BE for video in videos]),
-            torch.cat([video.regions_BNE for video in videos]),
-            torch.cat([video.mask_BN for video in videos]),
-        ),
-        TextEmbedding(text.cls_CE, text.words_CLE, text.mask_CL),
-        chunks[0].temperature.clone(),
-    )
+    joined = joined_pairs(chunks)
+    # New tensors throughout: a single chunk's are its own, and a temperature that is learnt is a parameter's.
+    text = TextEmbedding(joined.text.cls_CE.detach(), joined.text.words_CLE.detach(), joined.text.mask_CL)
+    joined = PairEmbedding(joined.video, text, joined.temperature.clone())
     for tensor in _learning(joined):
         tensor.requires_grad_()
     return joined

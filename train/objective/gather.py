@@ -18,7 +18,7 @@ from torch import Tensor, distributed
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from train.model import TextEmbedding
+from train.model import PairEmbedding, TextEmbedding, VideoEmbedding
 
 
 def world_size() -> int:
@@ -53,6 +53,20 @@ def joined_texts(texts: Sequence[TextEmbedding]) -> TextEmbedding:
         torch.cat([text.cls_CE for text in texts]),
         torch.cat([_padded(text.words_CLE, (len(text.mask_CL), L)) for text in texts]),
         torch.cat([_padded(text.mask_CL, (len(text.mask_CL), L)) for text in texts]),
+    )
+
+
+def joined_pairs(pairs: Sequence[PairEmbedding]) -> PairEmbedding:
+    """All pairs in one; the temperature is the first one's."""
+    videos = [part.video for part in pairs]
+    return PairEmbedding(
+        VideoEmbedding(
+            torch.cat([video.cls_BE for video in videos]),
+            torch.cat([video.regions_BNE for video in videos]),
+            torch.cat([video.mask_BN for video in videos]),
+        ),
+        joined_texts([part.text for part in pairs]),
+        pairs[0].temperature,
     )
 
 

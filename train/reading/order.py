@@ -54,7 +54,7 @@ def in_subset(total: int, share: float, seed: int, source: int) -> NDArray[np.bo
 
 
 def lane_count(count: int, lanes: int, window: int) -> int:
-    """How many lanes ``count`` samples are cut into: at most ``lanes``, each as long as the window, and at least one."""
+    """How many lanes ``count`` samples are cut into: at most ``lanes``, each as long as the window; at least one."""
     return max(1, min(lanes, count // window))
 
 

@@ -70,6 +70,11 @@ class PartReader:
         self._ends = [np.cumsum(sizes) for sizes in self._sizes]
         self._shards = ShardAccess(plan.sources, plan.config.verify_hashes)
 
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read for samples so far; the shards' headers and hashes not included."""
+        return self._shards.bytes_read
+
     def parts(self, epoch: int, start: int, room: Callable[[int], Room]) -> Iterator[Part]:
         """The parts of batches ``start`` to the last one of an epoch; ``room(slots)`` is asked for before each.
 

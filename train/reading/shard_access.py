@@ -23,6 +23,12 @@ class ShardAccess:
         self._open: OrderedDict[Which, ShardFile] = OrderedDict()
         self._verified: dict[Which, Identity] = {}
         self._left: Counter[Which] = Counter()
+        self._closed_bytes = 0
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read for samples so far; headers and hashes not included."""
+        return self._closed_bytes + sum(file.bytes_read for file in self._open.values())
 
     def expect(self, wanted: Counter[Which]) -> None:
         """How many samples will be asked of each shard: after the last of them it is closed."""
@@ -38,7 +44,7 @@ class ShardAccess:
         file = self._open.get(which)
         if file is None:
             while len(self._open) >= self._most:
-                self._open.popitem(last=False)[1].close()
+                self._shut(next(iter(self._open)))
             source, number = which
             shard = self._sources[source].shards[number]
             file = self._open[which] = ShardFile(shard, self._verify, self._verified.get(which))
@@ -50,9 +56,14 @@ class ShardAccess:
         """One of the samples that were expected of a shard has been taken, or could not be."""
         self._left[which] -= 1
         if self._left[which] <= 0 and which in self._open:
-            self._open.pop(which).close()
+            self._shut(which)
 
     def close(self) -> None:
         """Closes all of them."""
         while self._open:
-            self._open.popitem()[1].close()
+            self._shut(next(iter(self._open)))
+
+    def _shut(self, which: Which) -> None:
+        file = self._open.pop(which)
+        self._closed_bytes += file.bytes_read
+        file.close()

@@ -68,7 +68,10 @@ def _drop_later(path: Path, done: int) -> None:
 
 
 def _step(line: bytes) -> float:
+    """The step of a line; infinity for what is none, such as one that a kill cut in half."""
     try:
-        return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
-    except (ValueError, KeyError, TypeError):
-        return math.inf  # a line that a kill cut in half
+        tree = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return math.inf
+    step = tree.get("step") if isinstance(tree, dict) else None
+    return step if isinstance(step, int | float) else math.inf

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 _BETWEEN = "  "
+_LEAST_BAR, _MOST_BAR = 8, 40
 
 
 class ProgressReport:
@@ -54,13 +55,16 @@ class ProgressReport:
         self.say(_BETWEEN.join([f"validation at step {int(metrics['step'])}", *values]))
 
     def _picture(self) -> Group:
-        bar = Table.grid(padding=(0, 1), expand=False)
-        left = _BETWEEN.join(_time_left(self._metrics))
-        count = f"{self._done:,}/{self._total:,}"
-        room = max(4, min(40, self.console.width - len("train") - len(count) - len(left) - 4))
-        bar.add_row("train", ProgressBar(self._total, self._done, width=room), count, left)
-        lines = [_folded(parts, self.console.width) for parts in describe(self._metrics)]
-        return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for found in lines for line in found))
+        width = self.console.width
+        lines = [line for parts in describe(self._metrics) for line in _folded(parts, width)]
+        count, left = f"train {self._done:,}/{self._total:,}", _time_left(self._metrics)
+        room = width - sum(len(part) + 1 for part in (count, *left))
+        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
+        if room < _LEAST_BAR:
+            return Group(*(Text(line, no_wrap=True) for line in _folded([count, *left], width)), *texts)
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(count, ProgressBar(self._total, self._done, width=min(_MOST_BAR, room)), *left)
+        return Group(bar, *texts)
 
 
 def describe(metrics: Mapping[str, float]) -> list[list[str]]:

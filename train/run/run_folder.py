@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,14 @@ def open_run(config: TrainConfig) -> None:
         ) from None
 
 
-def write_model(model: RegionTextModel, run: Path, name: str = MODEL) -> Path:
-    """Writes the folder ``name`` of a run, whole or not at all; returns it."""
+def write_model(model: RegionTextModel, run: Path, name: str, facts: Mapping[str, object]) -> Path:
+    """Writes the folder ``name`` of a run, whole or not at all; ``facts`` are for its card. Returns it."""
     target = run / name
     temporary, old = (run / f".{part}{atomic.TEMPORARY_SUFFIX}" for part in (name, f"{name}.old"))
     for leftover in (temporary, old):
         if leftover.exists():
             shutil.rmtree(leftover)
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, facts)
     if target.exists():
         os.replace(target, old)
     os.replace(temporary, target)

@@ -1,0 +1,56 @@
+"""What a run's steps cost: the meter, fed with the operations that the model needs for each batch."""
+
+from __future__ import annotations
+
+import torch
+
+from train.batch import TextBatch
+from train.config import TrainConfig
+from train.cost import TextSizes, step_cost
+from train.model import RegionTextModel
+from train.peak import peak_of
+from train.run.meter import Meter, peak_memory_mb
+
+
+class Spending:
+    """Rates, MFU, device-hours and memory of a run over ``ranks`` alike; a rank's own share stands for the others'.
+
+    spent: device-seconds so far, which a checkpoint keeps.
+    """
+
+    def __init__(
+        self, config: TrainConfig, model: RegionTextModel, device: torch.device, ranks: int, total_steps: int
+    ) -> None:
+        self._config, self._model, self._device, self._ranks, self._total = (
+            config,
+            model.config,
+            device,
+            ranks,
+            total_steps,
+        )
+        self._loss, self._text = model.loss, TextSizes.of(model.text_encoder.backbone)
+        self._peak = peak_of(device, config.precision).flops
+        self.go_on(0, 0.0)
+
+    def go_on(self, done: int, spent: float) -> None:
+        """From step ``done``, with what earlier processes spent."""
+        self._meter = Meter(self._total, done, self._peak, spent)
+
+    @property
+    def spent(self) -> float:
+        """Device-seconds."""
+        return self._meter.spent
+
+    def step(self, text: TextBatch, seconds: float, waited: float) -> dict[str, float]:
+        """Takes in a step on this rank's ``text`` and its videos; gives what the journal keeps of it."""
+        config, lengths = self._config, text.attention_mask_CL.sum(1).tolist()
+        cost = step_cost(
+            self._model, self._text, self._loss, config.data.frames, config.data.regions, lengths * self._ranks,
+            frozen_text=config.optimiser.freeze_text, ranks=self._ranks,
+        )  # fmt: skip
+        self._meter.step(seconds, waited, len(lengths) * self._ranks, cost.useful, self._ranks)
+        return self._meter.values() | {"peak_memory_mb": peak_memory_mb(self._device)}
+
+    def beside(self, seconds: float) -> None:
+        """Time that no step took."""
+        self._meter.beside(seconds, self._ranks)
