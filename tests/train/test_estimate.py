@@ -66,15 +66,14 @@ def test_the_published_recipe_on_another_gpu(config: TrainConfig) -> None:
 
 def test_a_checkpoint_takes_what_is_said(config: TrainConfig) -> None:
     from train.checkpoint_folder import latest
-    from train.trainer import Trainer, train
+    from train.trainer import make_model, train
 
     config = config.model_copy(update={"max_steps": 1})
     train(config)
     newest = latest(config.out / "checkpoints")
     assert newest is not None
     stored = sum(path.stat().st_size for path in newest.glob("*.safetensors"))
-    model = Trainer(config.model_copy(update={"out": config.out / "no"}), False).model
-    every = sum(parameter.numel() for parameter in model.parameters())
+    every = sum(parameter.numel() for parameter in make_model(config).parameters())
     assert stored == pytest.approx(checkpoint_bytes(every, every), rel=0.1)
 
 
