@@ -161,9 +161,10 @@ class _Run:
         self._grew, epoch = False, None
         while fit.is_alive():
             fit.join(_POLL_S)
-            before, epoch = epoch, _epoch(self._config.out)
-            if self._size.elastic and None not in (before, epoch) and epoch != before and self._has_room():
+            now = _epoch(self._config.out)
+            if self._size.elastic and None not in (epoch, now) and epoch != now and self._has_room():
                 self._grew = True
+            epoch = epoch if now is None else now
             if self._stop.asked or self._grew:
                 self._stop.tell()
         return fit.outcome()
@@ -262,7 +263,7 @@ def _raise_refusal(error: Exception) -> None:
 
 
 def _epoch(run: Path) -> int | None:
-    """The epoch of the journal's last whole line."""
+    """The epoch of the journal's last whole line, if it is one of a step."""
     try:
         with (run / METRICS_NAME).open("rb") as lines:
             lines.seek(max(lines.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))

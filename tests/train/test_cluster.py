@@ -146,3 +146,26 @@ def test_sigterm_saves_and_bad_input_is_one_line(ray: Any, settings: Callable[..
         train_on_cluster(moved, True, 1, None, least=2)
     with pytest.raises(InputError, match="3 workers of 1 CPU each want more than the 2 CPU"):
         train_on_cluster(moved, True, 3, None)
+
+
+@pytest.mark.slow
+def test_more_workers_join_when_an_epoch_is_over(
+    ray: Any, settings: Callable[..., TrainConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    from train.cluster import train_on_cluster
+
+    @ray.remote(num_cpus=1)
+    class Another:
+        """Somebody else's work."""
+
+        def ready(self) -> None:
+            pass
+
+    another = Another.remote()
+    ray.get(another.ready.remote())
+    config = settings("growing", max_steps=300, epochs=1000)
+    once(config.out, 5, lambda: ray.kill(another))
+    outcome = train_on_cluster(config, False, 2, None, least=1)
+    assert (outcome.steps, outcome.model) == (300, config.out / "model")
+    assert "the cluster has room for more workers; going on from step" in caplog.text
+    assert [step for step, *_ in losses(config.out)] == list(range(1, 301))
