@@ -72,8 +72,8 @@ class Size:
         return self.least < self.most
 
     def scaling(self, workers: int) -> ScalingConfig:
-        """A group of so many. Its size is chosen here: Ray's own elasticity resizes a healthy group at any moment, which
-        loses what was learnt since the checkpoint, and counts as free what other work holds."""
+        """A group of so many. The size is chosen here: Ray's elasticity resizes a healthy group at any moment, which
+        loses what it learnt since its checkpoint, and counts as free what other work holds."""
         return ScalingConfig(
             num_workers=workers,
             use_gpu=bool(self.gpus),
