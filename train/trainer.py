@@ -88,7 +88,9 @@ def train(
         ranks.wait()  # the first rank makes the folder that the others have just looked at
         if ranks.is_first:
             open_run(config)
-        return trainer.run()
+        outcome = trainer.run()
+        del trainer  # before its group of ranks ends: freed later, its reducer can wait forever for the group's threads
+        return outcome
 
 
 class Trainer:
