@@ -10,8 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.batch import RegionBatch, TextBatch
-from train.config import LossConfig, ModelConfig
-from train.cost import StepCost, TextSizes, loss_cost, step_cost, text_cost, video_cost
+from train.config import LossConfig, ModelConfig, TrainConfig
+from train.cost import StepCost, TextSizes, loss_cost, run_cost, step_cost, text_cost, video_cost
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 
@@ -103,3 +103,14 @@ def test_parts_that_are_computed_again_or_not_at_all(model_config: ModelConfig) 
     only_global = cost(loss=LossConfig(local_weight=0))
     assert only_global.again == 0 and only_global.useful < plain.useful
     assert cost(loss=LossConfig(local_form="release")).useful > plain.useful
+
+
+def test_a_run_of_several_ranks(model_config: ModelConfig) -> None:
+    data = {"shards": ["shards"], "frames": 2, "regions": R}
+    tree = {"out": "run", "model": model_config.model_dump(), "data": data, "chunk_size": 2}
+    config = TrainConfig.model_validate(tree | {"optimiser": {"freeze_text": True}, "checkpoint_activations": True})
+    text, lengths = TextSizes(1000, 2, 32), [5, 9]
+    expected = step_cost(
+        config.model, text, config.loss, 2, R, lengths * 3, frozen_text=True, chunked=True, checkpointed=True, ranks=3
+    )
+    assert run_cost(config, text, lengths, ranks=3) == expected
