@@ -62,7 +62,7 @@ class TextEncoder(nn.Module):
                 f"checkpoint_activations: a text encoder of type {self.backbone.config.model_type!r} cannot compute its"
                 " layers again; set checkpoint_activations=false, or chunk_size to embed fewer clips at a time"
             )
-        self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        self.backbone.activation_checkpointing_enable({"use_reentrant": False})
 
     def forward(self, batch: TextBatch, trim: bool = True) -> Tensor:
         """Joint-space vectors [C, 1+L, E] of all tokens, [CLS] first; not normalised.
