@@ -24,7 +24,7 @@ from train.checkpoint import Best, Checkpoint, Position, Standing
 from train.checkpoint_folder import Search, search
 from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
-from train.device import DTYPES, choose_device, resolved
+from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
 from train.ema import Ema
 from train.losses import ContrastiveLoss, LossParts
@@ -32,6 +32,7 @@ from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
 from train.random_states import RandomStates, of_rank
+from train.resolution import resolved
 from train.run.interruption import Interruptions
 from train.run.journal import VALIDATION, Journal
 from train.run.progress import ProgressReport

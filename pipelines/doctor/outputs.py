@@ -82,7 +82,7 @@ def check_run_folder(training: Training) -> Iterator[Finding]:
         ImportError: torch or transformers cannot be imported.
     """
     from train.run.run_folder import check_run
-    from train.trainer import resolved
+    from train.resolution import resolved
 
     folder = training.config.out
     if not folder.is_dir() or not any(folder.iterdir()):

@@ -59,6 +59,7 @@ def _main(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     os.dup2(said, 1)
     os.dup2(said, 2)
     import faulthandler
+
     faulthandler.dump_traceback_later(25)
     import torch
 
