@@ -81,8 +81,8 @@ def check_run_folder(training: Training) -> Iterator[Finding]:
     Raises:
         ImportError: torch or transformers cannot be imported.
     """
-    from train.run.run_folder import check_run
     from train.resolution import resolved
+    from train.run.run_folder import check_run
 
     folder = training.config.out
     if not folder.is_dir() or not any(folder.iterdir()):
