@@ -116,7 +116,7 @@ class ShardFile:
 
     def read_into(self, start: int, out: NDArray) -> None:
         """Fills an array with the bytes of the tar from ``start`` on."""
-        into = memoryview(out.view(np.uint8).reshape(-1))
+        into = memoryview(out.view(np.uint8).reshape(-1, copy=False))
         done = self._guard(os.preadv, [into], start)
         if done != len(into):
             into[done:] = self._rest(start + done, len(into) - done)
