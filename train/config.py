@@ -88,6 +88,11 @@ class LossConfig(Settings):
     def _something_to_learn(self) -> LossConfig:
         if self.global_weight == 0 and self.local_weight == 0:
             raise ValueError("global_weight and local_weight are both 0: nothing would be learnt")
+        if self.learn_temperature and self.global_weight == 0 and self.local_form == "release":
+            raise ValueError(
+                "learn_temperature: the release form has no temperature to learn and global_weight is 0; set"
+                " learn_temperature=false"
+            )
         return self
 
 

@@ -103,3 +103,8 @@ def test_a_part_is_switched_off_by_weight_zero() -> None:
 def test_both_weights_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing would be learnt"):
         LossConfig(global_weight=0, local_weight=0)
+
+
+def test_a_temperature_that_nothing_uses_is_not_learnt() -> None:
+    with pytest.raises(ValueError, match="no temperature to learn"):
+        LossConfig(global_weight=0, local_form="release", learn_temperature=True)

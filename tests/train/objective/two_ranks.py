@@ -38,7 +38,8 @@ def work(rank: int, rendezvous: str) -> None:
     for (config, chunk_size), wanted in zip(cases, expected, strict=True):
         gathered_equals_one_batch(rank, config, chunk_size, wanted)
     for form in FORMS:
-        ranks_learn_together(rank, form)
+        for finds_unused in (False, True):
+            ranks_learn_together(rank, form, finds_unused)
     for form, wanted in zip(FORMS, alone, strict=True):
         own_negatives_count_clips_alike(rank, form, wanted)
     uneven_release_widths(rank, uneven)
@@ -60,11 +61,11 @@ def gathered_equals_one_batch(
     assert_equal(parts, averaged(model), expected)
 
 
-def ranks_learn_together(rank: int, form: str) -> None:
+def ranks_learn_together(rank: int, form: str, finds_unused: bool) -> None:
     """Several steps, because the wrapper rearranges itself in the second; ranks have 2 and 3 chunks."""
     config = LossConfig(local_form=form)
-    model = DistributedDataParallel(TinyModel(form))
-    for chunk_size in (2, 2, 1, 3):
+    model = DistributedDataParallel(TinyModel(form), find_unused_parameters=finds_unused)
+    for chunk_size in (2, 2, None, 3):
         model.zero_grad()
         alone = TinyModel(form)
         alone.load_state_dict(model.module.state_dict())
