@@ -8,11 +8,13 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-_WIDTHS = (1, 2, 3)  # rows as wide as so many of the longest sentence; wider ones would cost more in attention
+_WIDEST = 3  # rows are at most so many times as wide as the longest sentence; wider ones would cost in attention
+_MANY = 128  # sentences; of so many few widths are tried, as any is filled well
 
 
 def pack_rows(lengths_C: Sequence[int], width: int) -> list[list[int]]:
@@ -48,18 +50,19 @@ class Packing:
     def of(cls, lengths_C: Sequence[int], padded_length: int) -> Packing:
         """The one of the least rows times width, of a few widths; sentences were padded to ``padded_length``."""
         longest = max(lengths_C)
-        plans = [(pack_rows(lengths_C, longest * times), longest * times) for times in _WIDTHS]
+        step = longest if len(lengths_C) > _MANY else max(1, longest // 4)
+        plans = [(pack_rows(lengths_C, width), width) for width in range(longest, _WIDEST * longest + 1, step)]
         rows, width = min(plans, key=lambda plan: (len(plan[0]) * plan[1], plan[1]))
-        source, position, sentence = (torch.full((len(rows), width), fill) for fill in (0, 0, -1))
+        order, starts = [], []
         for row, sentences in enumerate(rows):
-            start = 0
-            for c in sentences:
-                place = slice(start, start + lengths_C[c])
-                position[row, place] = torch.arange(lengths_C[c])
-                source[row, place] = position[row, place] + c * padded_length
-                sentence[row, place] = c
-                start = place.stop
-        return cls(source, position, sentence)
+            order += sentences
+            starts += accumulate((lengths_C[c] for c in sentences[:-1]), initial=row * width)
+        sizes = torch.tensor([lengths_C[c] for c in order])
+        sentence = torch.tensor(order).repeat_interleave(sizes)
+        within = torch.arange(len(sentence)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+        places = torch.tensor(starts).repeat_interleave(sizes) + within
+        values = (sentence * padded_length + within, 0), (within, 0), (sentence, -1)
+        return cls(*(_filled((len(rows), width), places, *value) for value in values))
 
     def to(self, device: torch.device) -> Packing:
         """The same on another device."""
@@ -78,3 +81,9 @@ class Packing:
         real_PW = self.sentence_PW >= 0
         out = vectors_PWE.new_zeros(sentences * padded_length, vectors_PWE.shape[-1])
         return out.index_copy(0, self.source_PW[real_PW], vectors_PWE[real_PW]).view(sentences, padded_length, -1)
+
+
+def _filled(shape_PW: tuple[int, int], places: Tensor, values: Tensor, elsewhere: int) -> Tensor:
+    out = torch.full((shape_PW[0] * shape_PW[1],), elsewhere)
+    out[places] = values
+    return out.view(shape_PW)
