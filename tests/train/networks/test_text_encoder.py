@@ -102,13 +102,12 @@ def test_sentences_are_laid_end_to_end(encoder: TextEncoder, monkeypatch: pytest
     seen = []
     monkeypatch.setattr(encoder.backbone, "forward", lambda **inputs: seen.append(inputs) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        encoder(make_batch([1, 4, 0, 2], padded_to=20))
+        encoder(make_batch([1, 4, 0, 3], padded_to=20))
     ((rows, mask, positions),) = [(i["input_ids"], i["attention_mask"], i["position_ids"]) for i in seen]
-    assert rows.shape == (2, 8) and mask.shape == (2, 1, 8, 8)  # 15 tokens in 16 places: 6 + 2, and 4 + 3
-    assert positions.tolist() == [[0, 1, 2, 3, 4, 5, 0, 1], [0, 1, 2, 3, 0, 1, 2, 0]]
-    assert (rows == CLS).int().tolist() == [[1, 0, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 1, 0, 0, 0]]
-    own = [[1, 1, 1, 1, 0, 0, 0, 0]] * 4 + [[0, 0, 0, 0, 1, 1, 1, 0]] * 3 + [[0, 0, 0, 0, 0, 0, 0, 1]]
-    assert mask[1, 0].int().tolist() == own
+    assert rows.shape == (2, 8) and mask.shape == (2, 1, 8, 8)  # tokens: 6 + 2, and 5 + 3
+    assert positions.tolist() == [[0, 1, 2, 3, 4, 5, 0, 1], [0, 1, 2, 3, 4, 0, 1, 2]]
+    assert (rows == CLS).int().tolist() == [[1, 0, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 0, 0]]
+    assert mask[1, 0].int().tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 5 + [[0, 0, 0, 0, 0, 1, 1, 1]] * 3
 
 
 def test_distilbert_is_packed_too(model_config: ModelConfig) -> None:
