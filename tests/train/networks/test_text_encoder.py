@@ -13,6 +13,8 @@ from transformers import (
     BertTokenizerFast,
     CLIPConfig,
     CLIPModel,
+    DistilBertConfig,
+    DistilBertModel,
     GPT2Config,
     GPT2Model,
     PreTrainedModel,
@@ -62,14 +64,18 @@ def gradients(encoder: TextEncoder, out: Tensor, mask_CL: Tensor) -> list[Tensor
 
 
 @pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("packs", [False, True])
 @given(lengths=st.lists(st.integers(0, LONGEST), min_size=1, max_size=7))
-def test_groups_change_neither_vectors_nor_gradients(encoder: TextEncoder, training: bool, lengths: list[int]) -> None:
+def test_leaving_padding_out_changes_neither_vectors_nor_gradients(
+    encoder: TextEncoder, training: bool, packs: bool, lengths: list[int]
+) -> None:
     encoder.train(training)
     batch = make_batch(lengths)
     whole = encoder(batch, trim=False)
     expected = gradients(encoder, whole, batch.attention_mask_CL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_encoder, "CPU_OVERHEAD", 2)  # so that small batches are split, too
+        patch.setattr(text_encoder, "_PACKS", {"bert"} if packs else set())
         out = encoder(batch)
     assert out.shape == whole.shape
     real = batch.attention_mask_CL
@@ -84,11 +90,32 @@ def test_only_what_is_needed_is_encoded(encoder: TextEncoder, monkeypatch: pytes
         encoder, "_encode", lambda ids, mask: (shapes.append(tuple(ids.shape)), torch.ones(*ids.shape, 3))[1]
     )
     monkeypatch.setattr(text_encoder, "CPU_OVERHEAD", 8)
+    monkeypatch.setattr(text_encoder, "_PACKS", set())
     out = encoder(make_batch([1, 8, 2, 8, 1], padded_to=20))
     assert shapes == [(3, 4), (2, 10)]
     assert out[..., 0].sum(1).tolist() == [4, 10, 4, 10, 4]
     encoder(make_batch([1, 8, 2, 8, 1], padded_to=20), trim=False)
     assert shapes[2:] == [(5, 20)]
+
+
+def test_sentences_are_laid_end_to_end(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(encoder.backbone, "forward", lambda **inputs: seen.append(inputs) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        encoder(make_batch([1, 4, 0, 3], padded_to=20))
+    ((rows, mask, positions),) = [(i["input_ids"], i["attention_mask"], i["position_ids"]) for i in seen]
+    assert rows.shape == (2, 8) and mask.shape == (2, 1, 8, 8)  # tokens: 6 + 2, and 5 + 3
+    assert positions.tolist() == [[0, 1, 2, 3, 4, 5, 0, 1], [0, 1, 2, 3, 4, 0, 1, 2]]
+    assert (rows == CLS).int().tolist() == [[1, 0, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 0, 0]]
+    assert mask[1, 0].int().tolist() == [[1, 1, 1, 1, 1, 0, 0, 0]] * 5 + [[0, 0, 0, 0, 0, 1, 1, 1]] * 3
+
+
+def test_distilbert_is_packed_too(model_config: ModelConfig) -> None:
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "vocab_size": 17}
+    torch.manual_seed(0)
+    encoder, batch = TextEncoder(DistilBertModel(DistilBertConfig(**sizes)), 16).eval(), make_batch([3, 0, 9, 1])
+    real = batch.attention_mask_CL
+    torch.testing.assert_close(encoder(batch)[real], encoder(batch, trim=False)[real], rtol=1e-4, atol=1e-6)
 
 
 def test_layers_computed_again_give_equal_gradients(model_config: ModelConfig) -> None:
