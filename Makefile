@@ -12,12 +12,13 @@ EXTRACT_OPTIONS = $(ROOT_OPTION) $${DETECTOR:+--set "detector=$$DETECTOR"} $${FR
 	$${SPLIT:+--set "split=$$SPLIT"} $(WORKERS_OPTION) $$ARGS
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test lint bench lock clean extract need-dataset pretrain doctor eval-msrvtt shapes-detector fixture
+.PHONY: help setup smoke test lint bench lock clean extract need-dataset doctor eval-msrvtt shapes-detector fixture \
+	pretrain pretrain-4f pretrain-half pretrain-fifth
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 ##@ Start here
 setup: ## makes .venv with everything in it (PYTHON=/path/to/python3.11); quick when nothing changed
@@ -38,8 +39,12 @@ need-dataset:
 		echo "make extract: say which data set, for example: make extract DATASET=folder ROOT=my/videos" >&2; \
 		exit 2; fi
 
-pretrain: setup ## [SHARDS="folder, folder" ARGS=]: pre-training on region shards (default: shards/webvid, shards/cc3m)
-	@$(PIPELINE) pretrain $${SHARDS:+--set "shards=[$$SHARDS]"} $$ARGS
+pretrain: ## [SHARDS="folder, folder" WORKERS= ARGS=]: pre-training on region shards (default: shards/webvid, shards/cc3m)
+pretrain-4f: ## the same with 4 frames a clip
+pretrain-half: ## the same on half of the data
+pretrain-fifth: ## the same on a fifth of the data
+pretrain pretrain-4f pretrain-half pretrain-fifth: setup
+	@$(PIPELINE) $@ $${SHARDS:+--set "shards=[$$SHARDS]"} $(WORKERS_OPTION) $$ARGS
 
 eval-msrvtt: setup ## DATA_ROOT=folder [DETECTOR= FRAMES= WORKERS= ARGS=]: text-to-video retrieval on MSR-VTT
 	@$(PIPELINE) eval-msrvtt $(EXTRACT_OPTIONS)

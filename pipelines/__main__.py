@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.pipeline import FOLDER, load_pipeline, pipeline_names
+from pipelines.pipeline import load_pipeline, pipeline_names, pipeline_tree
 from pipelines.runner import run_pipeline
 
 
@@ -66,7 +66,7 @@ def list_pipelines() -> None:
     """The pipelines and what they do."""
     table = Table("name", "what it does")
     for name in pipeline_names():
-        table.add_row(name, _unfilled(name)["about"])
+        table.add_row(name, pipeline_tree(name)["about"])
     Console().print(table)
 
 
@@ -74,11 +74,7 @@ def list_pipelines() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """The variables of a pipeline, with their defaults."""
-    from data_specs.errors import InputError, did_you_mean
-
-    if name not in pipeline_names():
-        raise InputError(f"unknown pipeline {name!r}: {did_you_mean(name, pipeline_names())}")
-    tree = _unfilled(name)
+    tree = pipeline_tree(name)
     table = Table("variable", "default", "what it is", title=f"{name}: {tree['about']}")
     for key, variable in tree["variables"].items():
         default = "must be given" if variable.get("required") else str(variable.get("default"))
@@ -86,12 +82,6 @@ def show(name: str) -> None:
     Console().print(table)
     for number, step in enumerate(tree["steps"], 1):
         click.echo(f"{number}. {step['about']}: python -m {' '.join(step['command'])}")
-
-
-def _unfilled(name: str) -> dict:
-    from data_specs.configuration import read_yaml
-
-    return read_yaml(FOLDER / f"{name}.yaml")
 
 
 if __name__ == "__main__":

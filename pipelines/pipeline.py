@@ -50,7 +50,7 @@ class Expectation(Settings):
 class Step(Settings):
     """One command. ``{name}`` in an argument stands for a variable; a list variable becomes several arguments.
 
-    config: written, with variables filled in, to ``{out}/{step}.yaml``, which ``{config}`` names.
+    config: written before the first step, with variables filled in, to ``{out}/{step}.yaml``, which ``{config}`` names.
     allow: exit codes that do not stop the pipeline, beside 0.
     """
 
@@ -71,6 +71,7 @@ class Step(Settings):
 class Pipeline(Settings):
     """``out`` is a variable every pipeline has: the folder that everything it makes goes into.
 
+    A YAML may say ``extends: NAME``: it is that pipeline with a name, an ``about`` and defaults of its own.
     fresh: a former run's folder is removed first, so that the result is always this code's.
     """
 
@@ -95,16 +96,34 @@ def pipeline_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
+def pipeline_tree(name: str) -> dict[str, Any]:
+    """A pipeline's YAML; what it extends is filled in.
+
+    Raises:
+        InputError: an unknown pipeline, or a variable that the one it extends does not have.
+    """
+    if name not in pipeline_names():
+        raise InputError(f"unknown pipeline {name!r}: {did_you_mean(name, pipeline_names())}")
+    tree = read_yaml(FOLDER / f"{name}.yaml")
+    if "extends" not in tree:
+        return tree
+    base = pipeline_tree(tree.pop("extends"))
+    variables, changed = base["variables"], tree.pop("variables", {})
+    unknown = next((key for key in changed if key not in variables), None)
+    if unknown is not None:
+        raise InputError(
+            f"{name}.yaml: variable {unknown!r} is not in {base['name']}: {did_you_mean(unknown, variables)}"
+        )
+    return base | tree | {"variables": variables | {key: variables[key] | changed[key] for key in changed}}
+
+
 def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipeline, dict[str, Any]]:
     """A pipeline and its variables' values; ``--set STEP.key=value`` reaches into a step's config.
 
     Raises:
         InputError: an unknown pipeline or variable, or a required one that is not given.
     """
-    if name not in pipeline_names():
-        raise InputError(f"unknown pipeline {name!r}: {did_you_mean(name, pipeline_names())}")
-    tree = read_yaml(FOLDER / f"{name}.yaml")
-    pipeline = build(Pipeline, tree, f"{name}.yaml")
+    pipeline = build(Pipeline, pipeline_tree(name), f"{name}.yaml")
     defaults = {key: variable.default for key, variable in pipeline.variables.items()}
     configs = {step.name: step.config for step in pipeline.steps if step.config is not None}
     texts, others = _texts(pipeline, assignments)

@@ -56,9 +56,10 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another with --set out=...") from None
     console = Console(stderr=True, highlight=False)
     took: list[tuple[Step, float]] = []
-    for number, step in enumerate(pipeline.steps, 1):
+    for step in pipeline.steps:
         if step.config is not None:
             atomic.write_text(config_path(step, values), config_text(step, values))
+    for number, step in enumerate(pipeline.steps, 1):
         command = command_line(step, values)
         console.print(f"\n[bold]\\[{number}/{len(pipeline.steps)}] {step.about}[/bold]")
         console.print("python -m " + " ".join(command), style="dim", markup=False, soft_wrap=True)

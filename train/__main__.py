@@ -22,13 +22,21 @@ def main() -> None:
     """Trains a video-language model on region shards (stage 2)."""
 
 
-@main.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
+_config = click.argument("config", type=click.Path(path_type=Path))
+_set = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Changes one key, e.g. optimiser.lr=1e-4."
 )
+
+
+@main.command()
+@_config
+@_set
 @click.option("--resume", is_flag=True, help="Goes on with the run in the folder `out`, exactly where it was saved.")
-def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
+@click.option("--workers", default=0, type=click.IntRange(0), help="Ray workers, one a GPU; 0: without Ray.")
+@click.option("--min-workers", type=int, help="With Ray: goes on with so few after a failure. Default: --workers.")
+@click.option("--address", metavar="RAY", help="Of a Ray cluster; default: one on this machine.")
+@click.option("--max-failures", default=3, show_default=True, type=click.IntRange(0), help="With Ray, in a row.")
+def run(config: Path, assignments: tuple[str, ...], resume: bool, workers: int, **cluster: int | str | None) -> None:
     """Trains as CONFIG, a YAML file, says.
 
     The file names the shards (data.shards, folders made by `python -m extract run`), the run folder (out) and a model
@@ -46,6 +54,7 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
     \b
     Several processes that learn together, one a GPU:
       torchrun --nproc-per-node 8 -m train run CONFIG.yaml
+      python -m train run CONFIG.yaml --workers 8                   (on Ray, and on its clusters)
 
     Ctrl-C finishes the step, saves and stops, and so does SIGTERM; SIGUSR1 saves and goes on. --resume goes on, exactly
     where it was saved. Exit codes: 0 done, or saved upon SIGTERM; 1 done but samples could not be read (listed), or
@@ -54,10 +63,20 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool) -> None:
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging  # torch and transformers take seconds: --help and a typo should not
 
-    from train.trainer import train
-
     logging.disable_progress_bar()
-    raise SystemExit(_report(train(settings, resume)))
+    raise SystemExit(_report(_train(settings, resume, workers, **cluster)))
+
+
+def _train(
+    settings: TrainConfig, resume: bool, workers: int, min_workers: int | None, address: str | None, max_failures: int
+) -> Outcome:
+    if not workers:
+        from train.trainer import train
+
+        return train(settings, resume)
+    from train.cluster import train_on_cluster  # Ray is only needed here
+
+    return train_on_cluster(settings, resume, workers, address, min_workers, max_failures)
 
 
 def _report(outcome: Outcome) -> int:
@@ -110,6 +129,28 @@ def import_release(
     for line in account.lines():
         click.echo(line)
     click.echo(f"model: {out}")
+
+
+@main.command()
+@_config
+@_set
+@click.option("--ranks", default=1, type=click.IntRange(0), help="How many devices will learn together. Default: 1.")
+@click.option("--samples", type=click.IntRange(2), help="So many that the shards will hold; they are not read.")
+def estimate(config: Path, assignments: tuple[str, ...], ranks: int, samples: int | None) -> None:
+    """Predicts what CONFIG will take: steps, hours, memory and disk.
+
+    A few steps are made with the real model, on the first batches of the shards or, with --samples, on made-up ones.
+    Nothing is written. Exit codes: 0 done, 2 wrong input or configuration.
+    """
+    settings = load(TrainConfig, config, assignments)
+    from transformers.utils import logging
+
+    from train.estimate import lines
+    from train.trial import predict
+
+    logging.disable_progress_bar()
+    for line in lines(settings, predict(settings, max(1, ranks), samples)):
+        click.echo(line)
 
 
 if __name__ == "__main__":

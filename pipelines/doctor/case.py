@@ -51,12 +51,17 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Training:
-    """A step that trains on shards with ``ranks`` processes."""
+    """A step that trains on shards with so many Ray ``workers``; 0 is this process."""
 
     step: str
     config: TrainConfig
     resume: bool
-    ranks: int
+    workers: int
+
+    @property
+    def ranks(self) -> int:
+        """The processes that learn together."""
+        return self.workers or 1
 
     @property
     def model(self) -> Path:
@@ -183,7 +188,7 @@ def _extraction(step: Step, given: dict[str, Any]) -> Extraction:
 def _training(step: Step, given: dict[str, Any], values: dict[str, Any]) -> Training:
     tree = yaml.safe_load(config_text(step, values)) if step.config is not None else {}
     config = build(TrainConfig, override(tree, given["assignments"]), f"step {step.name!r}")
-    return Training(step.name, config, given["resume"], given.get("workers") or 1)
+    return Training(step.name, config, given["resume"], given["workers"])
 
 
 def _evaluation(step: Step, given: dict[str, Any]) -> Evaluation:

@@ -91,16 +91,20 @@ def sample_bytes(settings: ExtractionSettings, item: Item) -> int:
 
 
 def training_need(training: Training, steps: int) -> Need:
-    """What checkpoints (one more than are kept, while it is written), model and journal will take.
+    """What checkpoints (one more than are kept, while it is written), models and journal will take.
 
     Raises:
         InputError: the text encoder is not there or broken, so that its size is not known.
         ImportError: torch or transformers cannot be imported.
     """
+    from train.estimate import checkpoint_bytes, checkpoints_at_once
+
+    config = training.config
     every, learning = count_parameters(training)
-    checkpoint = 4 * every + 2 * 4 * learning  # float32 weights, and two moments a weight that learns
-    many = min(training.config.keep, max(1, steps // training.config.checkpoint_every)) + 1
-    written = many * checkpoint + 4 * every + steps * _JOURNAL_BYTES
+    checkpoint = checkpoint_bytes(every, learning, config.optimiser.ema_decay is not None)
+    many = checkpoints_at_once(config, steps)
+    models = 4 * every * (2 if config.validation is not None else 1)
+    written = many * checkpoint + models + steps * _JOURNAL_BYTES
     return Need(training.config.out, f"{many} checkpoints, model and journal", written)
 
 

@@ -53,7 +53,7 @@ def _guard(title: str, way_out: str, check: Callable[..., Iterable[Finding]], *a
 
 
 def _machine(case: Case, scratch: Path) -> Iterator[Finding]:
-    ray = any(extraction.workers for extraction in case.extractions)
+    ray = any(step.workers for step in (*case.extractions, *case.trainings))
     yield from _guard("parts", _SETUP, check_parts, case.packages, ray)
     for step, problem in case.unread.items():
         yield failure("parts", f"step {step!r} cannot start: {problem}", _SETUP)
@@ -152,7 +152,8 @@ def _hours(case: Case, manifests: Manifests, quick: bool) -> Iterator[Finding]:
         steps = _steps(case, training, manifests)
         many = f"{steps:,} steps" if steps else "how many steps is not known yet"
         yield ok(
-            "hours", f"step {training.step!r}: {many}; seconds a step are not predicted, its first lines tell them"
+            "hours",
+            f"step {training.step!r}: {many}; seconds a step are not predicted here, but by: python -m train estimate",
         )
 
 
@@ -161,4 +162,4 @@ def _steps(case: Case, training: Training, manifests: Manifests) -> int:
         supply = shards.supply_of(case, training, manifests)
     except _EXPECTED:
         return 0  # said where the shards are looked at
-    return shards.steps_of(training, supply.samples) if supply is not None else 0
+    return shards.steps_of(training, supply) if supply is not None else 0

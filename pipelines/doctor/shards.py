@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_specs.errors import InputError
+from data_specs.location import AnyLocation
 from data_specs.shard_index import ShardIndex, read_index
 from data_specs.shards import ShardError
 from extract.plan import Plan
@@ -20,10 +21,15 @@ _UNKNOWN = "see the failures above"
 
 @dataclass(frozen=True)
 class Supply:
-    """Samples, and the shards that hold them."""
+    """Samples of each folder, and the shards that hold them all."""
 
-    samples: int
+    folders: tuple[int, ...]
     shards: int
+
+    @property
+    def samples(self) -> int:
+        """Of all folders."""
+        return sum(self.folders)
 
 
 def check_planned(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
@@ -82,8 +88,8 @@ def supply_of(case: Case, training: Training, manifests: Manifests) -> Supply | 
         InputError, ShardError: a folder of shards is absent or broken.
         ImportError: torch or webdataset cannot be imported.
     """
-    supplies: list[Supply] = []
-    stored: list[Path] = []
+    supplies: dict[AnyLocation, Supply] = {}
+    stored: list[AnyLocation] = []
     for folder in training.config.data.shards:
         extraction = case.extraction_into(folder)
         if extraction is None:
@@ -92,13 +98,16 @@ def supply_of(case: Case, training: Training, manifests: Manifests) -> Supply | 
         listed = manifests.of(extraction.manifest)
         if listed is None:
             return None
-        supplies.append(_planned(training, extraction, listed))
+        supplies[folder] = _planned(training, extraction, listed)
     if stored:
-        from train.stream import open_shards
+        from train.reading.sources import open_sources
 
-        _, opened = open_shards(training.config.data.model_copy(update={"shards": tuple(stored)}))
-        supplies.append(Supply(sum(shard.samples for shard in opened), len(opened)))
-    return Supply(sum(supply.samples for supply in supplies), sum(supply.shards for supply in supplies))
+        for source in open_sources(training.config.data.model_copy(update={"shards": tuple(stored)})):
+            supplies[source.folder] = Supply((source.samples,), len(source.shards))
+    found = [supplies[folder] for folder in training.config.data.shards]
+    return Supply(
+        tuple(samples for supply in found for samples in supply.folders), sum(supply.shards for supply in found)
+    )
 
 
 def check_evaluated(case: Case, evaluation: Evaluation, manifests: Manifests) -> Iterator[Finding]:
@@ -116,11 +125,15 @@ def check_evaluated(case: Case, evaluation: Evaluation, manifests: Manifests) ->
         yield ok(_TITLE, f"{evaluation.shards}: {index.num_samples:,} samples in {len(index.shardlist):,} shards")
 
 
-def steps_of(training: Training, samples: int) -> int:
-    """How many steps a training on so many samples takes, as ``train.trainer`` counts them."""
-    batch = min(training.config.data.batch_size, samples)
-    steps = training.config.epochs * (samples // batch if batch else 0)
-    return min(steps, training.config.max_steps or steps)
+def steps_of(training: Training, supply: Supply) -> int:
+    """How many steps a training on these folders takes, as ``train.trainer`` counts them.
+
+    Raises:
+        ImportError: torch cannot be imported.
+    """
+    from train.estimate import counts_of
+
+    return counts_of(training.config, supply.folders).steps
 
 
 def _planned(training: Training, extraction: Extraction, listed: Listed) -> Supply:
@@ -128,7 +141,7 @@ def _planned(training: Training, extraction: Extraction, listed: Listed) -> Supp
     splits, counts = training.config.data.splits, listed.manifest.counts()
     names = Plan(listed.manifest, extraction.split, extraction.videos_per_shard).names
     read = [name for name in names if name.rpartition("-")[0] in splits]
-    return Supply(sum(counts[split] for split in {name.rpartition("-")[0] for name in read}), len(read))
+    return Supply((sum(counts[split] for split in {name.rpartition("-")[0] for name in read}),), len(read))
 
 
 def _stored(training: Training, folder: Path) -> Iterator[Finding]:
@@ -172,16 +185,22 @@ def _fits(training: Training, folder: Path, width: int, frames: int, regions: in
 
 
 def _enough(training: Training, supply: Supply) -> Finding:
-    batch, ranks, samples = training.config.data.batch_size, training.ranks, supply.samples
+    """Batches are those of all ranks together; a folder that is smaller than one is a batch of its own size."""
+    batch, ranks, smallest = training.config.data.batch_size, training.ranks, min(supply.folders)
     found = (
-        f"step {training.step!r}: {samples:,} samples in {supply.shards:,} shards for {ranks} ranks"
-        f" of {batch} clips a step"
+        f"step {training.step!r}: {supply.samples:,} samples in {supply.shards:,} shards, {batch:,} clips a step over"
+        f" {ranks} ranks"
     )
-    if samples < batch * ranks:
-        fitting = (
-            f"--set {training.step}.data.batch_size={max(samples // ranks, 2)}, or " if samples >= 2 * ranks else ""
+    if batch < ranks:
+        return failure(_TITLE, f"{found}: some would have none", f"--set {training.step}.data.batch_size={ranks}")
+    if smallest < max(2, ranks):
+        return failure(
+            _TITLE, f"{found}: a folder of {smallest} is too small for that", "extract more clips, or leave it out"
         )
-        return failure(_TITLE, f"{found}: not one whole step", f"{fitting}extract more clips")
-    if supply.shards < ranks:
-        return warning(_TITLE, f"{found}: fewer shards than ranks", "extract again with fewer videos a shard")
+    if smallest < batch:
+        return warning(_TITLE, f"{found}: batches of the smallest folder have its {smallest}", "extract more clips")
+    if not steps_of(training, supply):
+        return failure(
+            _TITLE, f"{found}: an epoch is less than a batch", f"--set {training.step}.data.epoch_samples={batch}"
+        )
     return ok(_TITLE, found)

@@ -14,7 +14,7 @@ from extract.presets import PRESETS
 from pipelines.doctor.case import Training
 from pipelines.doctor.disk import count_parameters
 from tests.pipelines.pages import Page
-from train.config import TrainConfig
+from train.config import DataConfig, TrainConfig
 
 Doctor = Callable[..., Page]
 CLIPS = [Item(f"video{n}", f"{n}.mp4", "train", captions=("a red ring moves",)) for n in range(4)]
@@ -36,7 +36,7 @@ def test_nothing_fails_with_enough_shards(pretrain: Doctor, make_shard: Callable
     assert page.failures() == []
     assert page.exit_code == 0
     assert "4 samples in 1 shards of one provenance" in page.of("shards")[0]["found"]
-    assert "7 steps; seconds a step are not predicted" in page.of("hours")[0]["found"]
+    assert "7 steps; seconds a step are not predicted here" in page.of("hours")[0]["found"]
     assert "minilm" in page.of("text encoder", "ok")[0]["found"]
     assert not (tmp_path / "runs").exists()
 
@@ -61,9 +61,30 @@ def test_a_cut_shard(pretrain: Doctor, make_shard: Callable[..., Path], tmp_path
 
 
 def test_a_batch_larger_than_the_shards(pretrain: Doctor, make_shard: Callable[..., Path], tmp_path: Path) -> None:
-    said = pretrain(make_shard(tmp_path / "shards", CLIPS), "batch_size=5").fails_only_in("shards")
-    assert "4 samples in 1 shards for 1 ranks of 5 clips a step: not one whole step" in said
-    assert "--set pretrain.data.batch_size=4" in said
+    shards = make_shard(tmp_path / "shards", CLIPS)
+    page = pretrain(shards, "batch_size=5")
+    assert page.exit_code == 0
+    (found,) = [line["found"] for line in page.of("shards", "warning")]
+    assert "4 samples in 1 shards, 5 clips a step over 1 ranks: batches of the smallest folder have its 4" in found
+    said = pretrain(shards, "workers=5").fails_only_in("shards")
+    assert "4 clips a step over 5 ranks: some would have none" in said and "pretrain.data.batch_size=5" in said
+    said = pretrain(shards, "workers=5", "batch_size=5").fails_only_in("shards")
+    assert "a folder of 4 is too small for that" in said
+    said = pretrain(shards, "epoch_samples=3").fails_only_in("shards")
+    assert "an epoch is less than a batch" in said and "pretrain.data.epoch_samples=4" in said
+
+
+def test_steps_are_counted_as_the_stream_counts_them(
+    pretrain: Doctor, make_shard: Callable[..., Path], tmp_path: Path
+) -> None:
+    from train.stream import RegionStream
+
+    shards = make_shard(tmp_path / "shards", [Item(f"v{n}", f"{n}.mp4", "train", captions=("a",)) for n in range(23)])
+    for given in (("subset=0.5",), ("epoch_samples=13",), ("subset=0.3", "epoch_samples=5"), ()):
+        page = pretrain(shards, "epochs=3", *given)
+        tree = {"shards": [str(shards)], "batch_size": 4} | dict(part.split("=") for part in given)
+        batches = RegionStream(build(DataConfig, tree, "test"), 7).batches_per_epoch
+        assert f" {3 * batches} steps" in page.of("hours")[0]["found"]
 
 
 def test_features_of_another_width(pretrain: Doctor, make_shard: Callable[..., Path], tmp_path: Path) -> None:
@@ -135,7 +156,7 @@ def test_smoke_goes_through_with_the_committed_weights(doctor: Doctor, tmp_path:
     page = doctor("smoke", f"out={tmp_path}/smoke")
     weights = PRESETS / yaml.safe_load((PRESETS / "shapes.yaml").read_text())["weights"]
     assert [title for title, _ in page.failures()] == ([] if weights.is_file() else ["detector weights"])
-    assert "10 samples in 3 shards for 1 ranks of 10 clips a step" in page.of("shards", "ok")[1]["found"]
+    assert "10 samples in 3 shards, 10 clips a step over 1 ranks" in page.of("shards", "ok")[1]["found"]
     assert "step 'train' makes it" in page.of("model", "ok")[0]["found"]
     assert "150 steps" in page.of("hours")[-1]["found"]
 
@@ -159,4 +180,4 @@ def test_parameters_are_those_of_the_model(tmp_path: Path, freeze: bool) -> None
         model.text_encoder.freeze()
     every = sum(p.numel() for p in model.parameters())
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert count_parameters(Training("train", config, False, 1)) == (every, learning)
+    assert count_parameters(Training("train", config, False, 0)) == (every, learning)

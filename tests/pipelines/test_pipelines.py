@@ -55,7 +55,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], message: 
 
 def test_overrides_reach_variables_and_step_configs() -> None:
     pipeline, values = load_pipeline("pretrain", ("shards=[a, b]", "pretrain.optimiser.lr=0.1"))
-    config = yaml.safe_load(config_text(pipeline.steps[0], values))
+    config = yaml.safe_load(config_text(pipeline.steps[1], values))
     assert config["data"]["shards"] == ["a", "b"]
     assert config["optimiser"]["lr"] == 0.1
     assert config["data"]["batch_size"] == 128
@@ -74,6 +74,16 @@ def test_list_and_show() -> None:
     shown = CliRunner().invoke(main, ["show", "extract"])
     assert shown.exit_code == 0
     assert "python -m extract run" in shown.output
+
+
+def test_a_pipeline_that_extends_another_has_its_steps_and_defaults_of_its_own() -> None:
+    base, before = load_pipeline("pretrain")
+    half, after = load_pipeline("pretrain-half", ("max_steps=7",))
+    assert half.steps == base.steps and half.name == "pretrain-half"
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {"subset", "epoch_samples", "out", "max_steps"}
+    shown = CliRunner().invoke(main, ["show", "pretrain-half"])
+    assert shown.exit_code == 0 and "500000" in shown.output and "train run" in shown.output
 
 
 @pytest.fixture
@@ -122,6 +132,13 @@ def test_a_fresh_pipeline_removes_only_what_it_made(own_pipeline, tmp_path: Path
     with pytest.raises(InputError, match="not a former run"):
         run_pipeline(*own_pipeline(fresh=True))
     assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_extension_changes_only_what_is_there(own_pipeline, tmp_path: Path) -> None:
+    own_pipeline()
+    (tmp_path / "more.yaml").write_text("{name: more, extends: own, variables: {ouch: {default: x}}}")
+    with pytest.raises(InputError, match=r"more\.yaml: variable 'ouch' is not in own: did you mean out"):
+        load_pipeline("more")
 
 
 def test_steps_are_our_own_packages_only(own_pipeline) -> None:

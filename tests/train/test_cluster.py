@@ -1,0 +1,171 @@
+"""Ray Train: ranks that die, are told to stop, find bad input, or get company."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_specs.configuration import dump
+from data_specs.errors import InputError
+from tests.train.children import start_ranks
+from train.checkpoint_folder import latest
+from train.config import ModelConfig, TrainConfig
+from train.run.run_folder import CHECKPOINTS
+
+pytestmark = pytest.mark.ray
+STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    import ray
+
+    ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 << 20,
+             _node_ip_address="127.0.0.1", log_to_driver=False)  # fmt: skip
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def settings(
+    make_shards: Callable[..., Path], model_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., TrainConfig]:
+    folder = tmp_path_factory.mktemp("cluster")
+    shards = make_shards(folder / "shards", (13, 5, 22))
+
+    def make(name: str, **changes: Any) -> TrainConfig:
+        tree = {
+            "out": folder / name,
+            "model": model_config.model_dump(),
+            "data": {"shards": [shards], "frames": 2, "regions": 4, "batch_size": 4, "shuffle_window": 3},
+            "optimiser": {"lr": 1e-3},
+            "max_steps": STEPS, "threads": 1, "device": "cpu", "checkpoint_every": 10, "keep": 100, "seed": 5,
+        }  # fmt: skip
+        return TrainConfig.model_validate(tree | changes)
+
+    return make
+
+
+def lines(run: Path) -> list[dict[str, float]]:
+    path = run / "metrics.jsonl"
+    whole = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
+    return [json.loads(line) for line in whole]
+
+
+def losses(run: Path) -> list[tuple[float, float, float]]:
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in lines(run)]
+
+
+def workers() -> list[int]:
+    """Process ids of Ray Train's workers on this machine that this process's cluster started."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"RayTrainWorker" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def once(run: Path, step: int, act: Callable[[], Any]) -> threading.Thread:
+    """Acts when the run has come to a step."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if (done := lines(run)) and done[-1]["step"] >= step:
+                act()
+                return
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def undisturbed(config: TrainConfig) -> Path:
+    """The same run with as many ranks, without Ray and without a death."""
+    file = config.out.parent / f"{config.out.name}.yaml"
+    file.write_text(dump(config))
+    ranks = start_ranks(["run", str(file)], config.out.parent, 2)
+    assert [rank.ended() for rank in ranks] == [0, 0], ranks[0].said()
+    return config.out
+
+
+def left_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_killed_rank_changes_nothing(ray: Any, settings: Callable[..., TrainConfig]) -> None:
+    from train.cluster import train_on_cluster
+
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        killed.append(max(workers()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    config = settings("killed")
+    killer = once(config.out, 25, kill_one)
+    outcome = train_on_cluster(config, False, 2, None)
+    killer.join()
+    assert len(killed) == 1
+    assert (outcome.steps, outcome.model) == (STEPS, config.out / "model")
+    assert losses(config.out) == losses(undisturbed(settings("clean")))
+    assert [step for step, *_ in losses(config.out)] == list(range(1, STEPS + 1))
+    assert left_in(config.out) == left_in(settings("clean").out)
+    assert not [name for name in left_in(config.out.parent) | left_in(config.out) if name.startswith(".")]
+
+
+def test_sigterm_saves_and_bad_input_is_one_line(ray: Any, settings: Callable[..., TrainConfig]) -> None:
+    from train.cluster import train_on_cluster
+
+    config = settings("stopped", max_steps=100_000, epochs=100_000)
+    once(config.out, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    outcome = train_on_cluster(config, False, 1, None)
+    assert (outcome.model, outcome.interrupted) == (None, False)
+    saved = latest(config.out / CHECKPOINTS)
+    assert saved is not None and saved.name == f"step-{outcome.steps:08d}"
+    assert not (config.out / ".stop").exists()
+    with pytest.raises(InputError, match="a run stands here already"):
+        train_on_cluster(config, False, 1, None)
+    moved = config.model_copy(update={"seed": 6})
+    with pytest.raises(InputError, match="seed was 5, is 6") as refused:  # a worker finds it, as it knows its device
+        train_on_cluster(moved, True, 1, None)
+    assert "\n" not in refused.value.message and "Traceback" not in refused.value.message
+    with pytest.raises(InputError, match="choose from 1 to --workers"):
+        train_on_cluster(moved, True, 1, None, least=2)
+    with pytest.raises(InputError, match="3 workers of 1 CPU each want more than the 2 CPU"):
+        train_on_cluster(moved, True, 3, None)
+
+
+@pytest.mark.slow
+def test_more_workers_join_when_an_epoch_is_over(
+    ray: Any, settings: Callable[..., TrainConfig], caplog: pytest.LogCaptureFixture
+) -> None:
+    from train.cluster import train_on_cluster
+
+    @ray.remote(num_cpus=1)
+    class Another:
+        """Somebody else's work."""
+
+        def ready(self) -> None:
+            pass
+
+    another = Another.remote()
+    ray.get(another.ready.remote())
+    config = settings("growing", max_steps=300, epochs=1000)
+    once(config.out, 5, lambda: ray.kill(another))
+    outcome = train_on_cluster(config, False, 2, None, least=1)
+    assert (outcome.steps, outcome.model) == (300, config.out / "model")
+    assert "the cluster has room for more workers; going on from step" in caplog.text
+    assert [step for step, *_ in losses(config.out)] == list(range(1, 301))
