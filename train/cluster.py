@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ _OBJECT_STORE_BYTES = 256 << 20  # workers read their shards themselves; only fi
 _POLL_S = 0.5
 _TAIL_BYTES = 1 << 16
 _LONGEST_CAUSE = 200
+_SETTLING_S = 10.0
 _TIMEOUT_S = 1800  # the longest that ranks wait for one another, as while one validates
 
 log = logging.getLogger(__name__)
@@ -69,14 +71,20 @@ class Size:
     def elastic(self) -> bool:
         return self.least < self.most
 
-    def scaling(self) -> ScalingConfig:
-        """Ray is left to resize after a failure alone: a healthy group loses what it learnt since its checkpoint."""
+    def scaling(self, workers: int) -> ScalingConfig:
+        """A group of so many. Its size is chosen here: Ray's own elasticity resizes a healthy group at any moment, which
+        loses what was learnt since the checkpoint, and counts as free what other work holds."""
         return ScalingConfig(
-            num_workers=(self.least, self.most) if self.elastic else self.most,
+            num_workers=workers,
             use_gpu=bool(self.gpus),
             resources_per_worker={"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {}),
-            elastic_resize_monitor_interval_s=1e9,
         )
+
+    def room(self) -> int:
+        """How many more workers the cluster has room for now."""
+        free = ray.available_resources()
+        wanted = [("CPU", self.cpus), ("GPU", self.gpus)]
+        return min(int(free.get(kind, 0) // each) for kind, each in wanted if each)
 
 
 def train_on_cluster(
@@ -141,6 +149,7 @@ class _Run:
 
     def _attempt(self, resume: bool) -> Outcome:
         """One group of workers, from its start to its end. Signals are heard meanwhile, so it has a thread."""
+        workers = self._places()
         trainer = TorchTrainer(
             _work,
             train_loop_config={
@@ -149,7 +158,7 @@ class _Run:
                 "folder": str(Path.cwd()),
             },
             torch_config=TorchConfig("nccl" if self._size.gpus else "gloo", timeout_s=_TIMEOUT_S),
-            scaling_config=self._size.scaling(),
+            scaling_config=self._size.scaling(workers),
             run_config=RunConfig(
                 name="run",
                 storage_path=str(self._storage),
@@ -162,20 +171,21 @@ class _Run:
         while fit.is_alive():
             fit.join(_POLL_S)
             now = _epoch(self._config.out)
-            if self._size.elastic and None not in (epoch, now) and epoch != now and self._has_room():
+            if workers < self._size.most and None not in (epoch, now) and epoch != now and self._size.room():
                 self._grew = True
             epoch = epoch if now is None else now
             if self._stop.asked or self._grew:
                 self._stop.tell()
         return fit.outcome()
 
-    def _has_room(self) -> bool:
-        """Whether another worker would find a place beside those that are at work."""
-        at_work = ray.cluster_resources().get("CPU", 0) - ray.available_resources().get("CPU", 0)
-        if at_work >= self._size.most * self._size.cpus:
-            return False
-        free = ray.available_resources()
-        return free.get("CPU", 0) >= self._size.cpus and free.get("GPU", 0) >= self._size.gpus
+    def _places(self) -> int:
+        """As many workers as there is room for; those that have just ended may take a while to make it."""
+        if not self._size.elastic:
+            return self._size.most
+        deadline = time.monotonic() + _SETTLING_S
+        while (room := self._size.room()) < self._size.most and time.monotonic() < deadline and not self._stop.asked:
+            time.sleep(_POLL_S)
+        return min(max(room, self._size.least), self._size.most)
 
     def _reached(self) -> Path | None:
         return latest(self._config.out / CHECKPOINTS)
