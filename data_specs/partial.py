@@ -57,8 +57,9 @@ def decode_frames(
     if width != out.shape[2]:
         raise SampleError(key, "features", f"{width} wide, those of the others are {out.shape[2]}")
     chosen, most = choose(stored_f), min(stored_r, out.shape[1])
+    rows = slice(chosen[0], chosen[0] + 1) if len(chosen) == 1 else chosen  # a slice copies nothing
     try:
-        arrays = {name: _small(regions, head, place)[chosen] for name, place in places.items() if name != "features"}
+        arrays = {name: _small(regions, head, place)[rows] for name, place in places.items() if name != "features"}
         check_count(arrays["count"], stored_r)
         arrays = {name: array[:, :most] for name, array in arrays.items() if name != "count"} | {
             "count": np.minimum(arrays["count"], most)

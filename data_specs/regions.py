@@ -106,7 +106,7 @@ def check_count(count: NDArray[np.int32], regions: int) -> None:
     Raises:
         RegionsError: one is negative or too large.
     """
-    if (count < 0).any() or (count > regions).any():
+    if not all(0 <= n <= regions for n in count.tolist()):
         raise RegionsError("count", f"outside 0..{regions}")
 
 
@@ -132,8 +132,12 @@ def _check(regions: Regions) -> None:
     _check_scores(regions.scores)
     if (regions.labels < -1).any():
         raise RegionsError("labels", "below -1")
-    padding = ~regions.mask
-    for name, array in arrays.items() if padding.any() else ():
+    if min(regions.count.tolist(), default=0) < regions.features.shape[1]:
+        _check_padding(arrays, ~regions.mask)
+
+
+def _check_padding(arrays: dict[str, NDArray], padding: NDArray[np.bool_]) -> None:
+    for name, array in arrays.items():
         nothing = -1 if name in ("labels", "attribute_labels") else 0
         if name != "count" and (array[padding] != nothing).any():
             raise RegionsError(name, f"rows past the count are not {nothing}")

@@ -37,7 +37,7 @@ def score_matrix(
         ValueError: a score is not a finite number (a model that diverged), or the sentences come from a model of
             another form.
     """
-    scores_UB = torch.zeros(len(texts.words), len(videos.ids))
+    scores_UB = torch.zeros(len(texts.cls_UE), len(videos.ids))
     if loss.global_weight:
         scores_UB += global_similarity(videos.cls_BE, texts.cls_UE).T
     if loss.local_weight:

@@ -88,6 +88,11 @@ class LossConfig(Settings):
     def _something_to_learn(self) -> LossConfig:
         if self.global_weight == 0 and self.local_weight == 0:
             raise ValueError("global_weight and local_weight are both 0: nothing would be learnt")
+        if self.learn_temperature and self.global_weight == 0 and self.local_form == "release":
+            raise ValueError(
+                "learn_temperature: the release form has no temperature to learn and global_weight is 0; set"
+                " learn_temperature=false"
+            )
         return self
 
 
@@ -122,7 +127,8 @@ class DataConfig(Settings):
     frames, regions: F frames of each clip and the first R regions of each. draw_frames: a random frame of each of F
     equal segments; false takes its middle.
     batch_size: clips a step, over all ranks together. shuffle_window: how far, in samples, the shuffle within a lane
-    reaches. lanes: shards that are read side by side, over all ranks together, and mixed in every batch.
+    reaches. lanes: shards that are read side by side, over all ranks together, and mixed in every batch; fewer where
+    that would leave a lane shorter than the window.
     workers: processes a rank that read and decode; 0 does it in a thread of the trainer.
     verify_hashes: each shard's SHA-256 is compared with its commit record before anything is taken from it.
     max_corrupt: share of samples that may be unreadable before the run stops (one always may).

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import nn
 from transformers import PreTrainedModel
 
-from train.config import LossConfig, ModelConfig
+from train.config import LossConfig, ModelConfig, TrainConfig
 
 _SPECIAL = 2  # [CLS] and [SEP] of a sentence are no words
 
@@ -59,6 +59,16 @@ class StepCost:
 
     def __add__(self, other: StepCost) -> StepCost:
         return StepCost(self.forward + other.forward, self.backward + other.backward, self.again + other.again)
+
+
+def run_cost(config: TrainConfig, text: TextSizes, lengths: Sequence[int], ranks: int = 1) -> StepCost:
+    """A step of that run, from the real tokens of each sentence on one of its ``ranks``; the others' are taken to be
+    alike."""
+    return step_cost(
+        config.model, text, config.loss, config.data.frames, config.data.regions, [*lengths] * ranks,
+        frozen_text=config.optimiser.freeze_text, chunked=config.chunk_size is not None,
+        checkpointed=config.checkpoint_activations, ranks=ranks,
+    )  # fmt: skip
 
 
 def step_cost(

@@ -5,19 +5,8 @@ from __future__ import annotations
 import torch
 
 from data_specs.errors import InputError
-from train.config import TrainConfig
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def resolved(config: TrainConfig) -> TrainConfig:
-    """The configuration with the precision that ``auto`` means on this machine: a run goes on in the one it began in.
-
-    Raises:
-        InputError: its device is not on this machine.
-    """
-    precision = choose_precision(config.precision, choose_device(config.device))
-    return config.model_copy(update={"precision": precision})
 
 
 def choose_device(name: str, local_rank: int = 0) -> torch.device:

@@ -34,6 +34,10 @@ class LossParts:
     local: Tensor
     similarity_BB: Tensor
 
+    def detach(self) -> LossParts:
+        """The values alone: the graph behind them keeps embeddings and slopes in memory."""
+        return LossParts(self.total.detach(), self.global_.detach(), self.local.detach(), self.similarity_BB)
+
 
 class ContrastiveLoss:
     """InfoNCE over the global and the region-word similarity, or the release form's loss over the latter.

@@ -125,7 +125,8 @@ class RegionTextModel(nn.Module):
 
     def forward(self, video: RegionBatch, text: TextBatch) -> PairEmbedding:
         """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
-        return PairEmbedding(self.encode_video(video), self.encode_text(text), self.temperature)
+        words = self.encode_text(text)  # first: it waits for its sentences' lengths, and the device for nothing else
+        return PairEmbedding(self.encode_video(video), words, self.temperature)
 
     def checkpoint_activations(self) -> None:
         """Both encoders compute their blocks again in the backward pass instead of keeping them: slower, and smaller.

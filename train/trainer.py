@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from train.checkpoint import Best, Checkpoint, Position, Standing
 from train.checkpoint_folder import Search, search
 from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
-from train.device import DTYPES, choose_device, resolved
+from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
 from train.ema import Ema
 from train.losses import ContrastiveLoss, LossParts
@@ -32,6 +32,7 @@ from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
 from train.random_states import RandomStates, of_rank
+from train.resolution import resolved
 from train.run.interruption import Interruptions
 from train.run.journal import VALIDATION, Journal
 from train.run.progress import ProgressReport
@@ -69,13 +70,10 @@ class Outcome:
     interrupted: bool = False
 
 
-def train(
-    config: TrainConfig, resume: bool = False, on_progress: Callable[[dict[str, float]], None] | None = None
-) -> Outcome:
+def train(config: TrainConfig, resume: bool = False) -> Outcome:
     """Trains as ``config`` says and writes the run folder; with ``resume`` goes on from its last checkpoint, exactly.
 
-    Every rank calls it with the same arguments. ``on_progress`` is called on each of them, equally often, with the
-    step's metrics: after each checkpoint and at the end of each epoch.
+    Every rank calls it with the same arguments.
 
     Raises:
         InputError: data, model or run folder do not allow it.
@@ -84,24 +82,20 @@ def train(
     with joined() as ranks:
         config = resolved(config)
         check_run(config, resume)
-        trainer = Trainer(config, ranks, resume, on_progress)
+        trainer = Trainer(config, ranks, resume)
         ranks.wait()  # the first rank makes the folder that the others have just looked at
         if ranks.is_first:
             open_run(config)
-        return trainer.run()
+        outcome = trainer.run()
+        del trainer  # before its group of ranks ends: freed later, its reducer can wait forever for the group's threads
+        return outcome
 
 
 class Trainer:
     """One rank of a run: model, optimiser, data and where it stands."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        ranks: Ranks,
-        resume: bool,
-        on_progress: Callable[[dict[str, float]], None] | None = None,
-    ) -> None:
-        self.config, self.ranks, self.on_progress = config, ranks, on_progress
+    def __init__(self, config: TrainConfig, ranks: Ranks, resume: bool) -> None:
+        self.config, self.ranks = config, ranks
         self.device = choose_device(config.device, ranks.local)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
@@ -157,8 +151,6 @@ class Trainer:
                 if saves or stops or last:
                     told.save = False
                     self._save(writer, journal)
-                if self.on_progress is not None and (saves or stops or last or self._epoch_ends()):
-                    self.on_progress(metrics)
                 if stops and not last:
                     report.say(f"stopped at step {self.position.step}; go on with the same command and --resume")
                     return self._outcome(None, interrupted)
@@ -249,9 +241,6 @@ class Trainer:
     def _is_time(self) -> bool:
         minutes = self.config.checkpoint_minutes
         return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
-
-    def _epoch_ends(self) -> bool:
-        return self.position.batch == self.stream.batches_per_epoch
 
     def _save(self, writer: CheckpointWriter | None, journal: Journal | None) -> None:
         states = self.ranks.gather(RandomStates.capture(self.device).to_json())

@@ -18,12 +18,13 @@ from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import TrainConfig
 from train.cost import TextSizes, step_cost
-from train.device import DTYPES, choose_device, resolved
+from train.device import DTYPES, choose_device
 from train.estimate import Measured, Prediction, checkpoint_bytes, checkpoints_at_once, counted, counts_of
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import make_optimiser
+from train.resolution import resolved
 from train.run.meter import peak_memory_mb
 from train.stream import RegionStream
 from train.trainer import make_model

@@ -81,7 +81,7 @@ def check_run_folder(training: Training) -> Iterator[Finding]:
     Raises:
         ImportError: torch or transformers cannot be imported.
     """
-    from train.device import resolved
+    from train.resolution import resolved
     from train.run.run_folder import check_run
 
     folder = training.config.out

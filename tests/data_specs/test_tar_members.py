@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
 from pathlib import Path
 
@@ -55,3 +56,34 @@ def test_cut_and_broken() -> None:
     broken[10] ^= 1
     with pytest.raises(ShardError, match="bad checksum"):
         list(iterate_ids(io.BytesIO(bytes(broken)), "x", len(broken)))
+
+
+def by_tarfile(block: bytes) -> tuple[str, int] | None:
+    """What Python's reader makes of a header; None for what it or the contract refuses."""
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return None
+    return (header.name, header.size) if header.isreg() and header.size >= 0 else None
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT])
+@pytest.mark.parametrize("mended", [False, True], ids=["broken", "with a checksum that agrees"])
+def test_a_header_with_any_byte_changed_reads_as_by_tarfile(form: int, mended: bool) -> None:
+    plain = tarfile.TarInfo("clip%2Emp4.regions.safetensors")
+    plain.size = 123_456
+    whole = plain.tobuf(form)
+    for at in range(512):
+        for value in (0, ord("7"), ord("9"), ord("-"), 0x80):
+            changed = bytearray(whole)
+            changed[at] = value
+            if mended:
+                total = sum(changed) - sum(changed[148:156]) + 8 * ord(" ")
+                changed[148:156] = b"%06o\0 " % total
+            expected = by_tarfile(bytes(changed))
+            if expected is None or changed[156:157] in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+                with pytest.raises(ShardError):
+                    list(iterate_members(io.BytesIO(bytes(changed)), "x"))
+                continue
+            (found,) = itertools.islice(iterate_members(io.BytesIO(bytes(changed)), "x"), 1)
+            assert (found.name, found.size) == expected

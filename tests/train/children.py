@@ -58,6 +58,9 @@ def _main(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
+    import faulthandler
+
+    faulthandler.dump_traceback_later(25)
     import torch
 
     torch.set_num_threads(1)

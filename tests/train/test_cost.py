@@ -10,8 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.batch import RegionBatch, TextBatch
-from train.config import LossConfig, ModelConfig
-from train.cost import StepCost, TextSizes, loss_cost, step_cost, text_cost, video_cost
+from train.config import LossConfig, ModelConfig, TrainConfig
+from train.cost import StepCost, TextSizes, loss_cost, run_cost, step_cost, text_cost, video_cost
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 
@@ -69,19 +69,19 @@ def test_a_whole_step_agrees_with_the_counter(model_config: ModelConfig) -> None
     assert cost.useful < cost.done
 
 
-def test_the_objective_agrees_with_the_counter() -> None:
-    N, E, B, words = 20, 64, 24, 11
-    regions, cls = torch.randn(B, N, E, requires_grad=True), torch.randn(B, E, requires_grad=True)
-    sentences = torch.randn(B, words, E, requires_grad=True)
-    from train.losses import global_similarity, region_word_similarity
+def test_the_objective_agrees_with_the_counter_on_the_plain_formula() -> None:
+    N, E, pairs, words = 20, 64, 24, 11
+    regions, cls = torch.randn(pairs * N, E, requires_grad=True), torch.randn(pairs, E, requires_grad=True)
+    sentences, whole = (torch.randn(size, E, requires_grad=True) for size in (pairs * words, pairs))
 
     def work() -> None:
-        mask, real = torch.ones(B, N, dtype=torch.bool), torch.ones(B, words, dtype=torch.bool)
-        scores = region_word_similarity(regions, mask, sentences, real, 1.0) + global_similarity(cls, cls * 2)
-        scores.sum().backward()
+        scores = (regions @ sentences.T).view(pairs, N, pairs, words)
+        local = (scores.softmax(-1) * scores).sum(-1).mean(1)
+        (local + cls @ whole.T).sum().backward()
 
-    cost = loss_cost(E, LossConfig(), N, [words + 2] * B, ranks=1)
-    assert counted(work) == pytest.approx(cost.done, rel=0.02)
+    cost = loss_cost(E, LossConfig(), N, [words + 2] * pairs, ranks=1)
+    assert counted(work) == pytest.approx(cost.useful, rel=0.01)
+    assert cost.again == pytest.approx(2 * pairs * N * pairs * words * E), "our own makes the local scores again"
 
 
 def test_parts_that_are_computed_again_or_not_at_all(model_config: ModelConfig) -> None:
@@ -103,3 +103,14 @@ def test_parts_that_are_computed_again_or_not_at_all(model_config: ModelConfig) 
     only_global = cost(loss=LossConfig(local_weight=0))
     assert only_global.again == 0 and only_global.useful < plain.useful
     assert cost(loss=LossConfig(local_form="release")).useful > plain.useful
+
+
+def test_a_run_of_several_ranks(model_config: ModelConfig) -> None:
+    data = {"shards": ["shards"], "frames": 2, "regions": R}
+    tree = {"out": "run", "model": model_config.model_dump(), "data": data, "chunk_size": 2}
+    config = TrainConfig.model_validate(tree | {"optimiser": {"freeze_text": True}, "checkpoint_activations": True})
+    text, lengths = TextSizes(1000, 2, 32), [5, 9]
+    expected = step_cost(
+        config.model, text, config.loss, 2, R, lengths * 3, frozen_text=True, chunked=True, checkpointed=True, ranks=3
+    )
+    assert run_cost(config, text, lengths, ranks=3) == expected

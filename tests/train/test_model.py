@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
 
+from data_specs import atomic
 from data_specs.errors import InputError
 from data_specs.regions import Regions
-from train.batch import collate_regions
+from train.batch import RegionBatch, collate_regions
 from train.config import LossConfig, ModelConfig
 from train.model import RegionTextModel
 from train.networks.text_encoder import load_backbone
@@ -165,3 +169,65 @@ def test_a_description_that_does_not_fit_the_weights_takes_no_memory(
     (tmp_path / "config.json").write_text(json.dumps(described))
     with pytest.raises(InputError):
         RegionTextModel.from_pretrained(tmp_path)
+
+
+def gradients(model: RegionTextModel, batch: RegionBatch, sentences: list[str]) -> dict[str, Tensor]:
+    model.zero_grad()
+    pairs = model(batch, model.tokenizer(sentences))
+    loss = pairs.video.regions_BNE.square()[..., 0].sum() + pairs.text.words_CLE.square()[..., 0].sum()
+    (loss + (pairs.video.cls_BE * pairs.text.cls_CE)[..., 0].sum()).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_nothing_real_gives_no_nan(model_config: ModelConfig, make_regions: Callable[..., Regions], half: bool) -> None:
+    torch.manual_seed(0)
+    model = RegionTextModel.create(model_config)
+    clips = [make_regions(np.random.default_rng(i), count) for i, count in enumerate([(4, 0, 0), (0, 0, 0)])]
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found = gradients(model, collate_regions(clips, 3, 6, 7), ["", ""])
+    assert all(gradient.isfinite().all() for gradient in found.values())
+    assert all(gradient.dtype == torch.float32 for gradient in found.values())
+
+
+def test_a_compiled_model_equals_a_plain_one(
+    model_config: ModelConfig, make_regions: Callable[..., Regions], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    plain = RegionTextModel.create(model_config).eval()
+    compiled = copy.deepcopy(plain)
+    compiled.checkpoint_activations()
+    compiled.compile_encoders(backend="aot_eager")
+    graphs = []
+    for sentences in (SENTENCES, ["a red star", "a ring"] * 3, ["red"] * 5, SENTENCES[:3]):
+        clips = [make_regions(np.random.default_rng(i), (i % 4 + 1,) * 3) for i in range(len(sentences))]
+        batch = collate_regions(clips, 3, 6, 7)
+        expected, found = (gradients(model, batch, sentences) for model in (plain, compiled))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[1] == graphs[2] == graphs[3]  # other numbers and lengths compile nothing
+    compiled.save_pretrained(tmp_path)
+    loaded = RegionTextModel.from_pretrained(tmp_path).state_dict()
+    assert loaded.keys() == plain.state_dict().keys()
+    assert all(torch.equal(loaded[name], value) for name, value in plain.state_dict().items())
+
+
+def test_the_model_card_says_what_the_model_is(model: RegionTextModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path, {"data": "webvid | cc3m\ntrain", "steps": 1000, "precision": "bf16"})
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: regionvlp\n")
+    assert "| data | webvid \\| cc3m train |" in card and "| steps | 1000 |" in card
+    assert "softmax of `7 × cosine`" in card and "| region-word form | slides |" in card
+    assert f"| parameters, video encoder | {sum(p.numel() for p in model.video_encoder.parameters()):,} |" in card
+    assert str(model.config.text_encoder) in card
+    model.save_pretrained(tmp_path)
+    assert "Nothing is known." in (tmp_path / "README.md").read_text()
+
+
+def test_the_description_is_written_last(
+    model: RegionTextModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write_bytes = [], atomic.write_bytes
+    monkeypatch.setattr(atomic, "write_bytes", lambda path, data: (written.append(path.name), write_bytes(path, data)))
+    model.save_pretrained(tmp_path)
+    assert written == ["README.md", "model.safetensors", "config.json"]

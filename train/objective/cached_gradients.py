@@ -36,7 +36,7 @@ def learn(
     scale: Callable[[Tensor], Tensor] = lambda total: total,
     check: Callable[[LossParts], None] = lambda parts: None,
 ) -> LossParts:
-    """Adds the gradient of the loss of a batch of pairs to the parameters of ``model`` and returns the loss.
+    """Adds the gradient of the loss of a batch of pairs to the parameters of ``model`` and returns its value.
 
     model: a RegionTextModel, or DistributedDataParallel around one, which averages once, in the last chunk.
     chunk_size: pairs that are embedded at a time; null: all at once, embedded a single time. Ranks may differ in their
@@ -53,7 +53,7 @@ def learn(
         parts = loss(pairs)
         check(parts)
         scale(parts.total).backward()
-        return parts
+        return parts.detach()
     starts = [*range(0, len(video), chunk_size), len(video)]
     width_counts = loss.config.local_form == "release"
     chunks = [_Chunk(slice(*ends), video, text, not width_counts) for ends in pairwise(starts)]
@@ -71,7 +71,7 @@ def learn(
         alone = model.no_sync() if isinstance(model, DistributedDataParallel) and not is_last else nullcontext()
         with alone:
             chunk.pass_on(model, autocast, leaves, with_temperature=is_last)
-    return parts
+    return parts.detach()
 
 
 @dataclass(eq=False)

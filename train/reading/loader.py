@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import multiprocessing
 import signal
+import time
 import traceback
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -26,7 +27,8 @@ from train.reading.shared_rooms import RoomShape, SharedRooms
 
 ROOMS = 3
 """Parts that a process reads ahead."""
-_PATIENCE_S = 5.0
+_PATIENCE_S = 1.0
+"""How long processes that are no longer wanted have to end by themselves."""
 _NOT_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that a terminal or a scheduler sends to all of a job: the trainer acts on them and closes the pipes."""
 
@@ -87,8 +89,9 @@ class Readers:
         """Ends the processes, whatever they are at. Once is enough; again does nothing."""
         for pipe in self._pipes:
             pipe.close()
+        until = time.monotonic() + _PATIENCE_S
         for process in self._processes:
-            process.join(_PATIENCE_S)
+            process.join(max(0.0, until - time.monotonic()))
             if process.is_alive():  # in a long read or a hash; it has nothing that could be left half done
                 process.kill()
                 process.join()
@@ -113,7 +116,7 @@ class Readers:
             raise self._died(number) from None
 
     def _died(self, number: int) -> ReaderDied:
-        self._processes[number].join(_PATIENCE_S)
+        self._processes[number].join(_PATIENCE_S)  # its pipe is closed a moment before it is gone
         return ReaderDied(number, self._processes[number].exitcode)
 
 

@@ -7,20 +7,22 @@ from collections import Counter, OrderedDict
 from train.reading.shard_file import Identity, ShardFile
 from train.reading.sources import Source
 
-MAX_OPEN = 256
+MAX_AWAKE = 128
 Which = tuple[int, int]
 """A shard: the number of its source, and its own among the source's."""
 
 
 class ShardAccess:
-    """Opens shards as they are asked for. Those of a URL lie on this machine's disk while they are open.
+    """Opens shards as they are asked for, and closes each when the last sample of it that was expected is taken.
 
-    With more than ``most`` wanted at once the one that was not used for longest is closed, and opened again later.
+    Side by side they are about lanes * (1 + window / samples a shard), of all processes together. Only the ``awake``
+    that were used last keep their descriptors; those of a URL lie on this machine's disk while they are open.
     """
 
-    def __init__(self, sources: tuple[Source, ...], verify: bool, most: int = MAX_OPEN) -> None:
-        self._sources, self._verify, self._most = sources, verify, most
-        self._open: OrderedDict[Which, ShardFile] = OrderedDict()
+    def __init__(self, sources: tuple[Source, ...], verify: bool, awake: int = MAX_AWAKE) -> None:
+        self._sources, self._verify, self._most = sources, verify, awake
+        self._open: dict[Which, ShardFile] = {}
+        self._awake: OrderedDict[Which, ShardFile] = OrderedDict()
         self._verified: dict[Which, Identity] = {}
         self._left: Counter[Which] = Counter()
         self._closed_bytes = 0
@@ -43,13 +45,17 @@ class ShardAccess:
         """
         file = self._open.get(which)
         if file is None:
-            while len(self._open) >= self._most:
-                self._shut(next(iter(self._open)))
             source, number = which
-            shard = self._sources[source].shards[number]
-            file = self._open[which] = ShardFile(shard, self._verify, self._verified.get(which))
-            self._verified[which] = file.identity
-        self._open.move_to_end(which)
+            file = ShardFile(self._sources[source].shards[number], self._verify, self._verified.get(which))
+            self._open[which] = file
+        elif file.resting:
+            file.wake()
+        self._verified[which] = file.identity
+        if not file.fetched:
+            self._awake[which] = file
+            self._awake.move_to_end(which)
+            while len(self._awake) > self._most:
+                self._awake.popitem(last=False)[1].rest()
         return file
 
     def done(self, which: Which) -> None:
@@ -64,6 +70,7 @@ class ShardAccess:
             self._shut(next(iter(self._open)))
 
     def _shut(self, which: Which) -> None:
+        self._awake.pop(which, None)
         file = self._open.pop(which)
         self._closed_bytes += file.bytes_read
         file.close()

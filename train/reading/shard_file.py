@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -39,7 +40,7 @@ class Member:
         self._file.read_into(self._start + start, out)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Found:
     """Where the two members of a sample are; a start of -1 where there is none."""
 
@@ -51,7 +52,8 @@ class _Found:
 class ShardFile:
     """An open shard. From behind a URL it is fetched whole into a file of this machine that has no name.
 
-    ``verify`` compares its hash, but for a local file whose ``identity`` is ``known``: that one was compared before.
+    ``verify`` compares its hash, but for a local file whose ``identity`` is ``known``: that one was compared before. An
+    identity changes when the file is replaced or written to.
     ``bytes_read`` counts what was asked of the file for samples, the headers and the hash not included.
 
     Raises:
@@ -61,21 +63,32 @@ class ShardFile:
     def __init__(self, shard: Shard, verify: bool, known: Identity | None = None) -> None:
         self.shard = shard
         self.bytes_read = 0
-        self._stream = self._opened(verify)
-        try:
-            self._descriptor = self._stream.fileno()
-            if verify and is_local(shard.path) and self.identity != known:
-                self._verify()
-            self._samples = self._find_samples()
-        except BaseException:
-            self._stream.close()
-            raise
+        self._verify, self._samples = verify, []
+        self._open(known)
+        self.identity = self._identity()
 
     @property
-    def identity(self) -> Identity:
-        """Changes when the file is replaced or written to."""
-        found = os.fstat(self._descriptor)
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    def fetched(self) -> bool:
+        """Whether it came from behind a URL: then it cannot rest, it would be lost."""
+        return not is_local(self.shard.path)
+
+    @property
+    def resting(self) -> bool:
+        """Whether ``wake`` must be called before anything is read."""
+        return self._stream.closed
+
+    def rest(self) -> None:
+        """Gives the descriptor of a local file back, until ``wake``."""
+        self._stream.close()
+
+    def wake(self) -> None:
+        """Opens it again; if it was changed meanwhile, as if for the first time.
+
+        Raises:
+            InputError: as the class.
+        """
+        self._open(self.identity)
+        self.identity = self._identity()
 
     def members(self, place: int) -> tuple[str, Member, bytes]:
         """Key, regions and metadata of the sample at ``place``.
@@ -103,7 +116,7 @@ class ShardFile:
 
     def read_into(self, start: int, out: NDArray) -> None:
         """Fills an array with the bytes of the tar from ``start`` on."""
-        into = memoryview(out.view(np.uint8).reshape(-1))
+        into = memoryview(out.view(np.uint8).reshape(-1, copy=False))
         done = self._guard(os.preadv, [into], start)
         if done != len(into):
             into[done:] = self._rest(start + done, len(into) - done)
@@ -113,19 +126,38 @@ class ShardFile:
         """Frees the file; what was fetched goes with it."""
         self._stream.close()
 
-    def _opened(self, verify: bool) -> IO[bytes]:
+    def _open(self, known: Identity | None) -> None:
+        self._stream = self._opened()
+        try:
+            self._descriptor = self._stream.fileno()
+            changed = self._identity() != known
+            if changed and self._verify and not self.fetched:
+                self._compare(self._hash())
+            if changed or not self._samples:
+                self._samples = self._find_samples()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _identity(self) -> Identity:
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _opened(self) -> IO[bytes]:
         path = self.shard.path
         try:
             if is_local(path):
                 return path.open("rb", buffering=0)
             with store_errors(path):
-                return self._fetched(verify)
+                return self._fetched()
         except FileNotFoundError:
             raise InputError(f"{path}: gone since the run began; put it back and go on with --resume") from None
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+            fewer = error.errno in (errno.EMFILE, errno.ENOSPC)
+            way_out = "; lower data.shuffle_window or data.lanes: fewer shards are then open at once" if fewer else ""
+            raise InputError(f"{path}: cannot be read: {error.strerror or error}{way_out}") from None
 
-    def _fetched(self, verify: bool) -> IO[bytes]:
+    def _fetched(self) -> IO[bytes]:
         digest = hashlib.sha256()
         stream = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the shard is
         try:
@@ -134,19 +166,19 @@ class ShardFile:
                     stream.write(chunk)
                     digest.update(chunk)
             stream.flush()
-            if verify:
+            if self._verify:
                 self._compare(digest.hexdigest())
         except BaseException:
             stream.close()
             raise
         return stream
 
-    def _verify(self) -> None:
+    def _hash(self) -> str:
         digest, at = hashlib.sha256(), 0
         while chunk := self._guard(os.pread, _CHUNK, at):
             digest.update(chunk)
             at += len(chunk)
-        self._compare(digest.hexdigest())
+        return digest.hexdigest()
 
     def _compare(self, found: str) -> None:
         if found != self.shard.sha256:

@@ -33,15 +33,12 @@ class Interruptions:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
         self._before.clear()
+        self._file.unlink(missing_ok=True)
 
     def look(self) -> None:
         """Sees whether the file is there."""
         if self._file.exists():
             self.terminated = True
-
-    def done(self) -> None:
-        """What the file asked for is done."""
-        self._file.unlink(missing_ok=True)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGUSR1:

@@ -19,7 +19,7 @@ class ProgressReport:
     """Shows every step in a terminal, else one line each ``every`` steps and at the end. Silent unless ``shown``:
     of several ranks one speaks."""
 
-    def __init__(self, total: int, done: int, every: int, console: Console | None = None, shown: bool = True) -> None:
+    def __init__(self, total: int, done: int, every: int, shown: bool = True, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self._total, self._done, self._every, self._shown = total, done, every, shown
         self._metrics: Mapping[str, float] = {}

@@ -18,6 +18,7 @@ from train.model import RegionTextModel
 CONFIG_NAME, CHECKPOINTS, MODEL, BEST = "config.yaml", "checkpoints", "model", "best"
 # What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
 _FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed", "chunk_size")
+_LENGTH = ("epochs", "max_steps")  # which a cosine's rate depends on
 _MAY_MOVE = {"data": {"shards", "max_corrupt", "workers", "verify_hashes"}}
 
 
@@ -84,7 +85,7 @@ def _has_come_far(run: Path) -> bool:
 
 def _differences(before: TrainConfig, now: TrainConfig) -> list[str]:
     found = []
-    for section in _FIXED:
+    for section in (*_FIXED, *(_LENGTH if now.optimiser.schedule == "cosine" else ())):
         left_out = _MAY_MOVE.get(section, set())
         a, b = (_flat(section, config.model_dump(mode="json")[section], left_out) for config in (before, now))
         found += [f"{name} was {a.get(name)!r}, is {b.get(name)!r}" for name in a | b if a.get(name) != b.get(name)]

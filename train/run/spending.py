@@ -6,7 +6,7 @@ import torch
 
 from train.batch import TextBatch
 from train.config import TrainConfig
-from train.cost import TextSizes, step_cost
+from train.cost import TextSizes, run_cost
 from train.model import RegionTextModel
 from train.peak import peak_of
 from train.run.meter import Meter, peak_memory_mb
@@ -21,14 +21,8 @@ class Spending:
     def __init__(
         self, config: TrainConfig, model: RegionTextModel, device: torch.device, ranks: int, total_steps: int
     ) -> None:
-        self._config, self._model, self._device, self._ranks, self._total = (
-            config,
-            model.config,
-            device,
-            ranks,
-            total_steps,
-        )
-        self._loss, self._text = model.loss, TextSizes.of(model.text_encoder.backbone)
+        self._config, self._device, self._ranks, self._total = config, device, ranks, total_steps
+        self._text = TextSizes.of(model.text_encoder.backbone)
         self._peak = peak_of(device, config.precision).flops
         self.go_on(0, 0.0)
 
@@ -43,11 +37,8 @@ class Spending:
 
     def step(self, text: TextBatch, seconds: float, waited: float) -> dict[str, float]:
         """Takes in a step on this rank's ``text`` and its videos; gives what the journal keeps of it."""
-        config, lengths = self._config, text.attention_mask_CL.sum(1).tolist()
-        cost = step_cost(
-            self._model, self._text, self._loss, config.data.frames, config.data.regions, lengths * self._ranks,
-            frozen_text=config.optimiser.freeze_text, ranks=self._ranks,
-        )  # fmt: skip
+        lengths = text.attention_mask_CL.sum(1).tolist()
+        cost = run_cost(self._config, self._text, lengths, self._ranks)
         self._meter.step(seconds, waited, len(lengths) * self._ranks, cost.useful, self._ranks)
         return self._meter.values() | {"peak_memory_mb": peak_memory_mb(self._device)}
 

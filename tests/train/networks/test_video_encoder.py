@@ -1,22 +1,15 @@
-"""The video encoder against full attention under a mask built pair by pair."""
+"""The video encoder: embedding, masks, blocks computed again, precision, wrong batches."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import ModelConfig
-from train.networks.attention import DividedSpaceAttention, Keys
 from train.networks.video_encoder import VideoEncoder
-from train.networks.vit_weights import load_vit
 
 
 def random_batch(B: int = 3, F: int = 3, R: int = 5, seed: int = 0) -> RegionBatch:
@@ -31,34 +24,6 @@ def random_batch(B: int = 3, F: int = 3, R: int = 5, seed: int = 0) -> RegionBat
 def encoder(model_config: ModelConfig) -> VideoEncoder:
     torch.manual_seed(1)
     return VideoEncoder(model_config).eval()
-
-
-def slow_attention(layer: DividedSpaceAttention, tokens: Tensor, mask: Tensor) -> Tensor:
-    """Every head and query by itself, over the keys that the method allows it."""
-    B, S, D = tokens.shape
-    _, F, R = mask.shape
-    d = D // layer.heads
-    frame_of = [-1] + [f for f in range(F) for _ in range(R)]
-    out = torch.zeros(B, S, D, dtype=tokens.dtype)
-    for b in range(B):
-        real = [True, *mask[b].flatten().tolist()]
-        qkv = layer.qkv(tokens[b])
-        for query in range(S):
-            keys = [k for k in range(S) if real[k] and (query == 0 or k == 0 or frame_of[k] == frame_of[query])]
-            for h in range(layer.heads):
-                q, k, v = (qkv[:, part * D + h * d : part * D + (h + 1) * d] for part in range(3))
-                weights = torch.softmax(k[keys] @ q[query] / math.sqrt(d), dim=0)
-                out[b, query, h * d : (h + 1) * d] = weights @ v[keys]
-    return layer.proj(out)
-
-
-@pytest.mark.parametrize("frames", [1, 2, 4])
-def test_divided_attention_equals_pairwise_attention(frames: int) -> None:
-    torch.manual_seed(0)
-    layer = DividedSpaceAttention(16, 4).double()
-    mask = random_batch(3, frames, 5).mask_BFR
-    tokens = torch.randn(3, 1 + frames * 5, 16, dtype=torch.float64)
-    torch.testing.assert_close(layer(tokens, Keys.of(mask)), slow_attention(layer, tokens, mask), rtol=1e-9, atol=1e-12)
 
 
 def test_masked_regions_change_nothing(encoder: VideoEncoder) -> None:
@@ -118,33 +83,62 @@ def test_a_batch_of_another_shape_is_refused(encoder: VideoEncoder, batch: Regio
         encoder(batch)
 
 
-def save_as_safetensors(tensors: dict[str, Tensor], path: Path) -> Path:
-    path = path.with_suffix(".safetensors")
-    save_file(tensors, path)
-    return path
+@pytest.mark.parametrize("frames", [1, 3])
+def test_time_attention_changes_nothing_until_it_learns(model_config: ModelConfig, frames: int) -> None:
+    torch.manual_seed(1)
+    plain, timed = VideoEncoder(model_config), VideoEncoder(model_config.model_copy(update={"time_attention": True}))
+    left_out = timed.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert left_out and all(".norm3." in name or ".timeattn." in name for name in left_out)
+    batch = random_batch(F=frames)
+    before = plain(batch)
+    assert torch.equal(timed(batch), before)
+    loss = timed(batch).square().sum()
+    loss.backward()
+    assert timed.blocks[0].timeattn.proj.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        for block in timed.blocks:
+            torch.nn.init.normal_(block.timeattn.proj.weight)
+    assert (timed(batch) - before).abs().max() > 0.01
 
 
-def save_as_pth(tensors: dict[str, Tensor], path: Path) -> Path:
-    path = path.with_suffix(".pth")
-    torch.save({"state_dict": tensors}, path)
-    return path
+@pytest.mark.parametrize("time_attention", [False, True])
+def test_blocks_computed_again_give_equal_gradients(model_config: ModelConfig, time_attention: bool) -> None:
+    torch.manual_seed(1)
+    encoder = VideoEncoder(model_config.model_copy(update={"time_attention": time_attention}))
+    once, most = gradients_and_kept(encoder)
+    encoder.checkpoint_activations = True
+    twice, fewest = gradients_and_kept(encoder)
+    assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
+    assert fewest < most / 3
 
 
-@pytest.mark.parametrize("save", [save_as_safetensors, save_as_pth])
-def test_vit_weights_load(
-    encoder: VideoEncoder, model_config: ModelConfig, tmp_path: Path, save: Callable[..., Path]
-) -> None:
-    vit = {n: t.clone() for n, t in encoder.state_dict().items() if n.startswith("blocks.")}
-    vit |= {"cls_token": torch.randn(1, 1, 32), "pos_embed": torch.randn(1, 197, 32), "head.bias": torch.zeros(10)}
-    fresh = VideoEncoder(model_config)
-    assert load_vit(fresh, save(vit, tmp_path / "vit")) == ["head.bias", "pos_embed"]
-    torch.testing.assert_close(fresh.blocks.state_dict(), encoder.blocks.state_dict())
-    torch.testing.assert_close(fresh.cls_token.data, vit["cls_token"] + vit["pos_embed"][:, :1])
+def gradients_and_kept(encoder: VideoEncoder) -> tuple[list[Tensor], int]:
+    """Gradients of all parameters, and how many numbers the forward pass kept for the backward pass."""
+    kept: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    encoder.zero_grad()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = encoder(random_batch())
+    out.square().sum().backward()
+    return [p.grad.clone() for p in encoder.parameters()], sum(kept)
 
 
-def test_vit_weights_of_another_depth_are_refused(encoder: VideoEncoder, tmp_path: Path) -> None:
-    vit = {n: t.clone() for n, t in encoder.state_dict().items() if n.startswith("blocks.0.") or n == "cls_token"}
-    with pytest.raises(InputError, match=r"blocks\.1\.attn\.proj\.bias is absent in the file"):
-        load_vit(encoder, save_as_safetensors(vit, tmp_path / "vit"))
-    with pytest.raises(InputError, match="no such file of ViT weights"):
-        load_vit(encoder, tmp_path / "absent.pth")
+@pytest.mark.parametrize("frames", [1, 3])
+def test_nothing_real_gives_no_nan_in_bf16(model_config: ModelConfig, frames: int) -> None:
+    torch.manual_seed(1)
+    encoder = VideoEncoder(model_config.model_copy(update={"time_attention": True}))
+    for block in encoder.blocks:
+        torch.nn.init.normal_(block.timeattn.proj.weight, std=0.1)
+    batch = random_batch(F=frames)
+    batch.mask_BFR[1] = False
+    exact = encoder(batch).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = encoder(batch)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
+    out.float().square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in encoder.parameters())
