@@ -30,6 +30,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.config import LoggingConfig
 from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError, WorkerGroupError
+from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import InputError
 from train.checkpoint_folder import latest
@@ -248,6 +249,7 @@ class _Stop:
 
 def _work(given: dict[str, Any]) -> Outcome:
     """One rank, in a Ray worker."""
+    disable_progress_bar()
     try:
         os.chdir(given["folder"])  # paths mean what they mean to the driver
     except OSError as error:
