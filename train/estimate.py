@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from train.config import TrainConfig
+from train.counts import Counts
 from train.peak import sheet_flops
-from train.reading.order import subset_size, turns
 
 # V100 GPU-hours of the published runs of 50 epochs, by frames and share of the data (arXiv 2203.07720).
 PUBLISHED = {(4, 1.0): 1600, (1, 1.0): 800, (1, 0.5): 416, (1, 0.2): 104}
 
 USUAL_SHARE = 0.4  # of a GPU's peak, where nothing holds it up
 OTHERS = (("V100", "fp16"), ("A100", "bf16"), ("H100", "bf16"))
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Batches an epoch, the samples in them, and the steps of the whole run."""
-
-    batches: int
-    samples: int
-    steps: int
 
 
 @dataclass(frozen=True)
@@ -65,31 +56,6 @@ class Prediction:
         peak = sheet_flops(name, precision)
         assert peak is not None, name
         return self.counts.steps * self.flops / (peak * USUAL_SHARE) / 3600
-
-
-def counts_of(config: TrainConfig, folders: Sequence[int]) -> Counts:
-    """The counts of folders that hold so many samples each, as ``train.stream`` takes them in turn."""
-    taken = [subset_size(samples, config.data.subset) for samples in folders]
-    sizes = [min(config.data.batch_size, many) for many in taken]
-    batches = [many // size if size else 0 for many, size in zip(taken, sizes, strict=True)]
-    epoch = turns(batches, sizes, config.data.epoch_samples)
-    return counted(config, len(epoch), sum(sizes[source] for source, _ in epoch))
-
-
-def counted(config: TrainConfig, batches: int, samples: int) -> Counts:
-    """The counts of epochs of so many batches that hold so many samples."""
-    steps = config.epochs * batches
-    return Counts(batches, samples, min(steps, config.max_steps or steps))
-
-
-def checkpoint_bytes(every: int, learning: int, average: bool = False) -> int:
-    """Bytes of a checkpoint: float32 weights, two moments a weight that learns, and perhaps the weights' average."""
-    return 4 * every * (2 if average else 1) + 2 * 4 * learning
-
-
-def checkpoints_at_once(config: TrainConfig, steps: int) -> int:
-    """Those that are kept, and one more while it is written."""
-    return min(config.keep, max(1, steps // config.checkpoint_every)) + 1
 
 
 def lines(config: TrainConfig, prediction: Prediction) -> Iterator[str]:

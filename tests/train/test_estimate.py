@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from data_specs.configuration import dump
 from train.__main__ import main
 from train.config import ModelConfig, TrainConfig
-from train.estimate import Counts, Measured, Prediction, checkpoint_bytes, counts_of, lines
+from train.counts import Counts, checkpoint_bytes, counts_of
+from train.estimate import Measured, Prediction, lines
 from train.stream import RegionStream
 
 STEP = Measured(0.5, None, 1000)

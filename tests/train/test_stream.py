@@ -282,7 +282,7 @@ def test_ranks_share_the_batches_of_one(make_shards: Callable[..., Path], tmp_pa
 def test_more_ranks_than_samples(shards: Path) -> None:
     with pytest.raises(InputError, match=r"data\.batch_size: 3 samples a batch, fewer than the 4 ranks"):
         stream(shards, 0, 4)
-    with pytest.raises(InputError, match=r"shards0: 17 samples a batch, fewer than the 20 ranks"):
+    with pytest.raises(InputError, match=r"shards\d+: 17 samples a batch, fewer than the 20 ranks"):
         stream(shards, 0, 20, batch_size=64)
 
 
