@@ -14,13 +14,15 @@ CHECKOUT = Path(__file__).parents[1]
 sys.path = [str(CHECKOUT), *(folder for folder in sys.path if folder != str(CHECKOUT / "bench"))]  # it holds "train"
 
 from bench.command import Measure, bench_command
-from bench.measures import loss, resume, step, streaming
+from bench.measures import learning, loss, resume, step, streaming, waiting
 
 MEASURES: dict[str, Measure] = {
     "loss": lambda scratch, rounds: loss.measure(rounds),
     "step": lambda scratch, rounds: step.measure(rounds),
     "streaming": streaming.measure,
+    "waiting": waiting.measure,
     "resume": resume.measure,
+    "learning": learning.measure,
 }
 
 main = bench_command("train", MEASURES, threads=len(os.sched_getaffinity(0)))

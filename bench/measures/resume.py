@@ -14,13 +14,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from data_specs.regions import BOX_CONVENTION, Regions
-from data_specs.samples import Sample
-from data_specs.shard_index import build_index
-from data_specs.shards import Provenance, write_shard
+from bench.measures.made_shards import make_sample, write_shards
 from train import checkpoint
 from train.checkpoint import Checkpoint, Position, Standing, load_weights
 from train.checkpoint_folder import search
@@ -32,17 +28,16 @@ from train.optimiser import load_by_name, make_optimiser, state_by_name
 from train.random_states import RandomStates
 from train.stream import Batch, RegionStream
 
-_SHARDS, _A_SHARD, _REGIONS = 8, 64, 30
+_SHARDS, _A_SHARD = 8, 64
 _BATCH, _EVERY = 16, 10
-_WORDS = ("a", "person", "in", "a", "red", "coat", "walks", "past", "two", "dogs", "near", "the", "old", "bridge")
 
 
 def measure(scratch: Path, rounds: int) -> dict[str, Any]:
     """Medians over ``rounds``, by turns: steps with a save every ten over steps without; and of a resume, in steps."""
     config = ModelConfig.model_validate({"preset": "small"})
-    stream = RegionStream(
-        DataConfig(shards=(_make_shards(scratch / "shards", config.feature_dim),), batch_size=_BATCH), config.box_dim
-    )
+    samples = [make_sample(number, 1, config.feature_dim) for number in range(_SHARDS * _A_SHARD)]
+    shards = write_shards(scratch / "shards", samples, _A_SHARD)
+    stream = RegionStream(DataConfig(shards=(shards,), batch_size=_BATCH), config.box_dim)
     run = _Run(config, stream, scratch / "checkpoints")
     run.steps(2, save=True)  # the first are slow
     bare, saving = [], []
@@ -115,36 +110,6 @@ class _Run:
 def _first_batch(stream: RegionStream, epoch: int, place: int) -> Batch:
     with closing(stream.epoch(epoch, place)) as batches:
         return next(batches)
-
-
-def _make_shards(folder: Path, width: int) -> Path:
-    provenance = Provenance(
-        dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
-        box_convention=BOX_CONVENTION, sampling="uniform", frames=1, regions=_REGIONS, feature_dim=width, ffmpeg="none",
-    )  # fmt: skip
-    rng = np.random.default_rng(0)
-    records = []
-    for shard in range(_SHARDS):
-        samples = [_sample(f"clip-{shard}-{number}", rng, width) for number in range(_A_SHARD)]
-        records.append(write_shard(folder, f"train-{shard:05d}", samples, "plan", provenance))
-    build_index(folder, records)
-    return folder
-
-
-def _sample(name: str, rng: np.random.Generator, width: int) -> Sample:
-    corner, size = rng.random((1, _REGIONS, 2)) / 2, rng.random((1, _REGIONS, 2)) / 2
-    regions = Regions(
-        features=rng.standard_normal((1, _REGIONS, width)).astype(np.float16),
-        boxes=np.concatenate([corner, corner + size, size, size.prod(-1, keepdims=True)], -1).astype(np.float32),
-        scores=np.sort(rng.random((1, _REGIONS)), axis=1)[:, ::-1].astype(np.float32),
-        labels=np.zeros((1, _REGIONS), np.int32),
-        count=np.array([_REGIONS], np.int32),
-    )
-    caption = " ".join(rng.choice(_WORDS, rng.integers(6, 16)))
-    return Sample(
-        id=name, split="train", media="video", captions=(caption,), questions=(), timestamps=(0.0,),
-        frame_size=(240, 320), regions=regions,
-    )  # fmt: skip
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertModel
 
-from bench.measures.naive import naive_loss
+from bench.measures.naive_loss import naive_release_loss
 from bench.measures.products import Products
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig, OptimiserConfig
-from train.losses import ContrastiveLoss
+from train.losses import ContrastiveLoss, global_similarity, info_nce
 from train.model import PairEmbedding, RegionTextModel
 from train.networks.text_encoder import load_backbone
 from train.networks.tokenizer import CaptionTokenizer
@@ -71,7 +71,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         single.step()
     work = {
         "step": single.step,
-        "naive": Contestant(released, naive_loss, optimiser, few[0], _padded(few[1])).step,
+        "naive": Contestant(released, _naive_loss, optimiser, few[0], _padded(few[1])).step,
         "products": products.replay(),
         "bf16_step": Contestant(model, total, optimiser, *few, half=True).step,
     }
@@ -123,6 +123,13 @@ def _batch(B: int, generator: torch.Generator) -> tuple[RegionBatch, TextBatch]:
     mask_CL = torch.arange(length) < pieces_C[:, None] + 2
     ids_CL[~mask_CL] = 0
     return video, TextBatch(ids_CL, mask_CL)
+
+
+def _naive_loss(pairs: PairEmbedding) -> Tensor:
+    video, text = pairs.video, pairs.text
+    scores_BC = global_similarity(video.cls_BE, text.cls_CE)
+    local = naive_release_loss(video.regions_BNE, video.mask_BN, text.words_CLE, text.mask_CL)
+    return info_nce(scores_BC, pairs.temperature) + local
 
 
 def _padded(text: TextBatch) -> TextBatch:

@@ -15,10 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_specs.regions import BOX_CONVENTION, Regions
+from bench.measures.made_shards import REGIONS, make_sample, write_shards
 from data_specs.samples import METADATA_SUFFIX, Sample, decode_metadata, encode_sample
-from data_specs.shard_index import build_index
-from data_specs.shards import Provenance, write_shard
 from train.config import DataConfig
 from train.reading.loader import room_shape
 from train.reading.parts import PartReader
@@ -28,7 +26,7 @@ from train.reading.sources import open_sources
 from train.stream import Batch, RegionStream, open_shards
 
 SAMPLES, PER_SHARD, BATCH = 512, 128, 128
-FRAMES, REGIONS, WIDTH = 8, 30, 2048
+FRAMES, WIDTH = 8, 2048
 
 
 def measure(scratch: Path, rounds: int) -> dict[str, Any]:
@@ -37,8 +35,8 @@ def measure(scratch: Path, rounds: int) -> dict[str, Any]:
 
     ``first_epoch`` compares the SHA-256 of every shard with its record, which later ones need not.
     """
-    samples = [_sample(number) for number in range(SAMPLES)]
-    shards, files = _write_shards(scratch / "shards", samples), _write_npz(scratch / "npz", samples)
+    samples = [make_sample(number, FRAMES, WIDTH) for number in range(SAMPLES)]
+    shards, files = write_shards(scratch / "shards", samples, PER_SHARD), _write_npz(scratch / "npz", samples)
     metadata = [data for name, data in encode_sample(samples[0]).items() if name.endswith(f".{METADATA_SUFFIX}")]
     del samples
     config = DataConfig(shards=(shards,), frames=1, regions=REGIONS, batch_size=BATCH)
@@ -112,41 +110,6 @@ def _bytes_a_sample(config: DataConfig) -> int:
     reader, room = PartReader(plan, Consumer()), room_shape(plan, Consumer()).room()
     read = sum(len(part) for part in reader.parts(0, 0, lambda _: room))
     return reader.bytes_read // read
-
-
-def _sample(number: int) -> Sample:
-    rng = np.random.default_rng(number)
-    corners = np.sort(rng.random((FRAMES, REGIONS, 2, 2)), axis=2).reshape(FRAMES, REGIONS, 4).astype(np.float32)
-    size = corners[..., 2:] - corners[..., :2]
-    return Sample(
-        id=f"{number:08d}",
-        split="train",
-        media="video",
-        captions=("a caption of a dozen words as web videos have them, more or less so",),
-        questions=(),
-        timestamps=tuple(float(t) for t in range(FRAMES)),
-        frame_size=(360, 640),
-        regions=Regions(
-            features=rng.standard_normal((FRAMES, REGIONS, WIDTH), np.float32).astype(np.float16),
-            boxes=np.concatenate([corners, size, size.prod(-1, keepdims=True)], -1),
-            scores=-np.sort(-rng.random((FRAMES, REGIONS), np.float32)),
-            labels=rng.integers(0, 1600, (FRAMES, REGIONS), np.int32),
-            count=np.full(FRAMES, REGIONS, np.int32),
-        ),
-    )
-
-
-def _write_shards(folder: Path, samples: list[Sample]) -> Path:
-    provenance = Provenance(
-        dataset="bench", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
-        box_convention=BOX_CONVENTION, sampling="uniform", frames=FRAMES, regions=REGIONS, feature_dim=WIDTH,
-        ffmpeg="none",
-    )  # fmt: skip
-    starts = range(0, len(samples), PER_SHARD)
-    parts = (samples[start : start + PER_SHARD] for start in starts)
-    records = [write_shard(folder, f"train-{n:05d}", part, "plan", provenance) for n, part in enumerate(parts)]
-    build_index(folder, records)
-    return folder
 
 
 def _write_npz(folder: Path, samples: list[Sample]) -> list[Path]:
