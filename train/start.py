@@ -1,4 +1,4 @@
-"""A finished model as the start of a run: fine-tuning, or more of the same with other frames or another loss.
+"""The model that a run begins with: of pretrained parts, or a finished one, for fine-tuning or more of the same.
 
 Letters: F frames, D width.
 
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, PretrainedConfig
 
 from data_specs.errors import InputError
-from train.config import LossConfig, ModelConfig, StartConfig
+from train.config import LossConfig, ModelConfig, StartConfig, TrainConfig
 from train.model import RegionTextModel, saved_loss
 from train.networks.text_encoder import PACKAGED, load_backbone
 from train.networks.tokenizer import CaptionTokenizer
@@ -35,6 +35,26 @@ _ARCHITECTURE = (
 _FREE = ("frames", "regions", "max_words")
 _TEXT_SIZES = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 _RELEASE_FORM = ("local_form", "focal", "sharpness")
+
+
+def make_model(config: TrainConfig) -> RegionTextModel:
+    """The model that a run begins with, on the CPU, in ``train`` mode and set up as ``config`` says.
+
+    Raises:
+        InputError: what it starts from cannot be had or does not fit.
+    """
+    if config.start is not None:
+        model = start_from(config.start, config.model, config.loss)
+    else:
+        model = RegionTextModel.create(config.model, config.loss)
+    model.train()
+    if config.checkpoint_activations:
+        model.checkpoint_activations()
+    if config.optimiser.freeze_text:
+        model.text_encoder.freeze()
+    if config.compile:
+        model.compile_encoders()
+    return model
 
 
 def start_from(start: StartConfig, config: ModelConfig, loss: LossConfig) -> RegionTextModel:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from data_specs import atomic
 from data_specs.errors import InputError
 from train import checkpoint
 from train.batch import TextBatch
@@ -28,34 +25,20 @@ from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
 from train.ema import Ema
 from train.losses import ContrastiveLoss, LossParts
-from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
 from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
 from train.random_states import RandomStates, of_rank
 from train.resolution import resolved
+from train.run.finiteness import FiniteNumbers
 from train.run.interruption import Interruptions
 from train.run.journal import VALIDATION, Journal
 from train.run.progress import ProgressReport
 from train.run.run_folder import BEST, CHECKPOINTS, MODEL, check_run, open_run, write_model
 from train.run.spending import Spending
-from train.start import start_from
+from train.start import make_model
 from train.stream import Batch, RegionStream, ahead
 from train.validation import BEST as BEST_METRIC
 from train.validation import Validation, recall_in_batch
-
-BAD_BATCH = "bad-batch.json"
-_MOST_OVERFLOWS = 50  # steps in a row that an fp16 scaler skipped; halving its scale that often helps no model
-
-
-class NonFiniteError(click.ClickException):
-    """Loss or gradient is not a finite number. The message names the step and the batch's keys. Exit code 1."""
-
-    def __init__(self, what: str, step: int, keys: Sequence[str], saved: Path) -> None:
-        super().__init__(
-            f"step {step}: the {what} is not finite; nothing was learnt from this batch and the run stops."
-            f" Lower optimiser.lr or set precision=fp32, or look at the samples of the batch, which {saved} lists:"
-            f" {', '.join(keys[:8])}{' and others' if len(keys) > 8 else ''}"
-        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +107,8 @@ class Trainer:
         elif ranks.rank:
             torch.manual_seed(config.seed + ranks.rank)  # the same weights, and dropout of one's own
         self.learner = self._parallel()
-        self._overflows, self._saved_at = 0, time.monotonic()
+        self.finite = FiniteNumbers(config.out, ranks, self.scaler.is_enabled())
+        self._saved_at = time.monotonic()
 
     def run(self) -> Outcome:
         """Trains to the end, or to the step in which it is told to stop."""
@@ -136,6 +120,7 @@ class Trainer:
             journal = stack.enter_context(closing(self._journal())) if first else None
             writer = stack.enter_context(CheckpointWriter(config.out / CHECKPOINTS, config.keep)) if first else None
             told = stack.enter_context(Interruptions(config.out))
+            stack.callback(self.stream.close)
             self._introduce(report)
             for batch, text, waited_s in self._batches():
                 metrics = self._step(batch, text, waited_s)
@@ -185,7 +170,7 @@ class Trainer:
         )  # fmt: skip
         self.scaler.unscale_(self.optimiser)
         norm = clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm or math.inf)
-        self._refuse_non_finite(parts.total, norm, batch)
+        self.finite.check(parts.total, norm, batch, step + 1)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
@@ -196,22 +181,6 @@ class Trainer:
         learnt = {**_described(parts), "grad_norm": norm.item(), "lr": lr, "temperature": self.model.temperature.item()}
         spent = self.spending.step(text, waited_s + time.perf_counter() - began, waited_s)
         return done | learnt | spent | {"unreadable": len(self.stream.corrupt)}
-
-    def _refuse_non_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> None:
-        """Before the weights are touched, and on all ranks if on one."""
-        loss_, norm_ = torch.stack([loss.detach().float(), norm.float()]).tolist()
-        bad_loss = self.ranks.any(not math.isfinite(loss_))
-        overflow = not math.isfinite(norm_)  # of averaged gradients: the same on every rank
-        self._overflows = self._overflows + 1 if overflow else 0
-        if not bad_loss and (not overflow or (self.scaler.is_enabled() and self._overflows < _MOST_OVERFLOWS)):
-            return  # an enabled scaler skips such a step itself
-        what, step = ("loss" if bad_loss else "gradient"), self.position.step + 1
-        keys = [key for keys in self.ranks.gather(list(batch.keys)) for key in keys]
-        path = self.config.out / BAD_BATCH
-        if self.ranks.is_first:
-            described = {"step": step, "what": what, "source": batch.source, "keys": keys}
-            atomic.write_text(path, json.dumps(described, indent=1) + "\n")
-        raise NonFiniteError(what, step, keys, path)
 
     def _validates(self, last: bool) -> bool:
         every = self.config.validation.every if self.config.validation is not None else 0
@@ -287,7 +256,9 @@ class Trainer:
             return self.model
         devices = [self.device] if self.device.type == "cuda" else None
         # Looking for unused parameters keeps the buckets as they are made first, so a resumed run sums as before.
-        return DistributedDataParallel(self.model, device_ids=devices, find_unused_parameters=True)
+        return DistributedDataParallel(
+            self.model, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
+        )
 
     def _autocast(self) -> AbstractContextManager[None]:
         dtype = DTYPES.get(self.config.precision)
@@ -338,26 +309,6 @@ class Trainer:
     def _outcome(self, model: Path | None, interrupted: bool = False) -> Outcome:
         corrupt = {problem for found in self.ranks.gather(list(self.stream.corrupt)) for problem in found}
         return Outcome(self.config.out, self.position.step, model, tuple(sorted(corrupt)), interrupted)
-
-
-def make_model(config: TrainConfig) -> RegionTextModel:
-    """The model that a run begins with, on the CPU, ready to learn.
-
-    Raises:
-        InputError: what it starts from cannot be had or does not fit.
-    """
-    if config.start is not None:
-        model = start_from(config.start, config.model, config.loss)
-    else:
-        model = RegionTextModel.create(config.model, config.loss)
-    model.train()
-    if config.checkpoint_activations:
-        model.checkpoint_activations()
-    if config.optimiser.freeze_text:
-        model.text_encoder.freeze()
-    if config.compile:
-        model.compile_encoders()
-    return model
 
 
 def _described(parts: LossParts) -> dict[str, float]:

@@ -27,8 +27,8 @@ from train.objective.cached_gradients import learn
 from train.optimiser import make_optimiser
 from train.resolution import resolved
 from train.run.meter import peak_memory_mb
+from train.start import make_model
 from train.stream import RegionStream
-from train.trainer import make_model
 
 WORD_PIECES = 15  # of a caption, where no shard is there to tell; WebVid's and CC3M's have about as many
 _BATCHES = 4

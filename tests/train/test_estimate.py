@@ -67,7 +67,8 @@ def test_the_published_recipe_on_another_gpu(config: TrainConfig) -> None:
 
 def test_a_checkpoint_takes_what_is_said(config: TrainConfig) -> None:
     from train.checkpoint_folder import latest
-    from train.trainer import make_model, train
+    from train.start import make_model
+    from train.trainer import train
 
     config = config.model_copy(update={"max_steps": 1})
     train(config)

@@ -20,7 +20,8 @@ from tests.train.curves import curve
 from train import checkpoint, trainer
 from train.config import ModelConfig, TrainConfig
 from train.model import RegionTextModel
-from train.trainer import BAD_BATCH, NonFiniteError, Trainer, train
+from train.run.finiteness import BAD_BATCH, NonFiniteError
+from train.trainer import Trainer, train
 from train.validation import Validation, recall_in_batch
 
 
