@@ -145,8 +145,8 @@ def estimate(config: Path, assignments: tuple[str, ...], ranks: int, samples: in
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging
 
-    from train.estimate import lines
-    from train.trial import predict
+    from train.forecast.estimate import lines
+    from train.forecast.trial import predict
 
     logging.disable_progress_bar()
     for line in lines(settings, predict(settings, max(1, ranks), samples)):

@@ -20,8 +20,8 @@ from data_specs import atomic
 from data_specs.configuration import Settings, build
 from data_specs.errors import InputError
 from data_specs.shards import file_sha256
-from train.checkpoint_folder import RECORD, folder_of, prune, read_json, read_record, remove
-from train.random_states import RandomStates
+from train.keeping.checkpoint_folder import RECORD, folder_of, prune, read_json, read_record, remove
+from train.keeping.random_states import RandomStates
 
 FORMAT_VERSION = 2
 MODEL, EMA, OPTIMISER = "model.safetensors", "ema.safetensors", "optimiser.safetensors"

@@ -33,8 +33,8 @@ from ray.train.v2.api.exceptions import PreemptionError, TrainingFailedError, Wo
 from transformers.utils.logging import disable_progress_bar
 
 from data_specs.errors import InputError
-from train.checkpoint_folder import latest
 from train.config import TrainConfig
+from train.keeping.checkpoint_folder import latest
 from train.run.interruption import STOP_NAME
 from train.run.journal import METRICS_NAME
 from train.run.run_folder import CHECKPOINTS, CONFIG_NAME, check_run

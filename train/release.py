@@ -19,11 +19,11 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from data_specs import atomic
 from data_specs.errors import InputError
-from train.foreign_weights import read_state_dict
+from train.importing.foreign_weights import read_state_dict
+from train.importing.release_layout import LOSS, SPATIAL, TEXT_ENCODER, ImportPlan, plan_import
 from train.model import RegionTextModel
 from train.networks.text_encoder import PACKAGED, load_backbone
 from train.networks.tokenizer import CaptionTokenizer
-from train.release_layout import LOSS, SPATIAL, TEXT_ENCODER, ImportPlan, plan_import
 from train.start import TEMPORAL, fit_temporal
 
 ACCOUNT_NAME = "import.json"

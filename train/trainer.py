@@ -18,16 +18,16 @@ from data_specs.errors import InputError
 from train import checkpoint
 from train.batch import TextBatch
 from train.checkpoint import Best, Checkpoint, Position, Standing
-from train.checkpoint_folder import Search, search
-from train.checkpoint_writer import CheckpointWriter
 from train.config import TrainConfig
 from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
-from train.ema import Ema
+from train.keeping.checkpoint_folder import Search, search
+from train.keeping.checkpoint_writer import CheckpointWriter
+from train.keeping.ema import Ema
+from train.keeping.random_states import RandomStates, of_rank
 from train.losses import ContrastiveLoss, LossParts
 from train.objective.cached_gradients import learn
 from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
-from train.random_states import RandomStates, of_rank
 from train.resolution import resolved
 from train.run.finiteness import FiniteNumbers
 from train.run.interruption import Interruptions

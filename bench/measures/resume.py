@@ -19,13 +19,13 @@ import torch
 from bench.measures.made_shards import make_sample, write_shards
 from train import checkpoint
 from train.checkpoint import Checkpoint, Position, Standing, load_weights
-from train.checkpoint_folder import search
-from train.checkpoint_writer import CheckpointWriter
 from train.config import DataConfig, ModelConfig, OptimiserConfig
+from train.keeping.checkpoint_folder import search
+from train.keeping.checkpoint_writer import CheckpointWriter
+from train.keeping.random_states import RandomStates
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.optimiser import load_by_name, make_optimiser, state_by_name
-from train.random_states import RandomStates
 from train.stream import Batch, RegionStream
 
 _SHARDS, _A_SHARD = 8, 64

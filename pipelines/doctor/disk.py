@@ -97,7 +97,7 @@ def training_need(training: Training, steps: int) -> Need:
         InputError: the text encoder is not there or broken, so that its size is not known.
         ImportError: torch or transformers cannot be imported.
     """
-    from train.counts import checkpoint_bytes, checkpoints_at_once
+    from train.forecast.counts import checkpoint_bytes, checkpoints_at_once
 
     config = training.config
     every, learning = count_parameters(training)

@@ -131,7 +131,7 @@ def steps_of(training: Training, supply: Supply) -> int:
     Raises:
         ImportError: torch cannot be imported.
     """
-    from train.counts import counts_of
+    from train.forecast.counts import counts_of
 
     return counts_of(training.config, supply.folders).steps
 

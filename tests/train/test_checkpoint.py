@@ -20,9 +20,9 @@ from data_specs.errors import InputError
 from data_specs.shards import file_sha256
 from train import checkpoint
 from train.checkpoint import Best, Checkpoint, Position, Standing
-from train.checkpoint_folder import RECORD, Search, latest, search
+from train.keeping.checkpoint_folder import RECORD, Search, latest, search
+from train.keeping.random_states import RandomStates
 from train.optimiser import state_by_name
-from train.random_states import RandomStates
 
 SCALER = {"scale": 32.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 7, "_growth_tracker": 3}
 

@@ -16,8 +16,8 @@ import pytest
 from data_specs.configuration import dump
 from data_specs.errors import InputError
 from tests.train.children import start_ranks
-from train.checkpoint_folder import latest
 from train.config import ModelConfig, TrainConfig
+from train.keeping.checkpoint_folder import latest
 from train.run.run_folder import CHECKPOINTS
 
 pytestmark = pytest.mark.ray

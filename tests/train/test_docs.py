@@ -62,7 +62,7 @@ def test_settings_exist(name: str, value: str) -> None:
 
 
 def test_published_hours_are_the_estimates() -> None:
-    from train.estimate import PUBLISHED
+    from train.forecast.estimate import PUBLISHED
 
     rows = re.findall(r"^\| `make (pretrain[\w-]*)` \| (\d) \| (\d+) % \| ([\d,]+) \|", TEXT, re.MULTILINE)
     found = {(int(frames), int(share) / 100): int(hours.replace(",", "")) for _, frames, share, hours in rows}

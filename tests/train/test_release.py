@@ -18,11 +18,11 @@ from tests.train.release_checkpoint import BASE, Sizes, released_shapes, release
 from train.__main__ import main
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, StartConfig
+from train.importing.release_layout import plan_import
 from train.losses import ContrastiveLoss
 from train.model import PairEmbedding, RegionTextModel, TextEmbedding, VideoEmbedding
 from train.objective.release_form import release_loss
 from train.release import import_release
-from train.release_layout import plan_import
 from train.start import start_from
 
 SIZES = Sizes()

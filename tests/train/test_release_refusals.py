@@ -21,7 +21,7 @@ from torch import Tensor
 from data_specs.errors import InputError
 from tests.train.release_checkpoint import Sizes, released_state, write_released
 from train.__main__ import main
-from train.foreign_weights import read_state_dict
+from train.importing.foreign_weights import read_state_dict
 
 State = OrderedDict[str, Tensor]
 

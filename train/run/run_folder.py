@@ -11,8 +11,8 @@ from typing import Any
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
-from train.checkpoint_folder import latest
 from train.config import TrainConfig
+from train.keeping.checkpoint_folder import latest
 from train.model import RegionTextModel
 
 CONFIG_NAME, CHECKPOINTS, MODEL, BEST = "config.yaml", "checkpoints", "model", "best"

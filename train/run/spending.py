@@ -6,9 +6,9 @@ import torch
 
 from train.batch import TextBatch
 from train.config import TrainConfig
-from train.cost import TextSizes, run_cost
+from train.forecast.cost import TextSizes, run_cost
+from train.forecast.peak import peak_of
 from train.model import RegionTextModel
-from train.peak import peak_of
 from train.run.meter import Meter, peak_memory_mb
 
 

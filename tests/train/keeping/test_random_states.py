@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.random_states import RandomStates, of_rank
+from train.keeping.random_states import RandomStates, of_rank
 
 
 @pytest.fixture(autouse=True)

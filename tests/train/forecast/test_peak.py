@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from train.peak import peak_of, sheet_flops
+from train.forecast.peak import peak_of, sheet_flops
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import click
 
 from train import checkpoint
 from train.checkpoint import Checkpoint
-from train.snapshot import Snapshot
+from train.keeping.snapshot import Snapshot
 
 
 class SaveError(click.ClickException):

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from train import checkpoint, checkpoint_writer
+from train import checkpoint
 from train.checkpoint import Checkpoint, Position, Standing
-from train.checkpoint_folder import Search, latest, search
-from train.checkpoint_writer import CheckpointWriter, SaveError
-from train.random_states import RandomStates
-from train.snapshot import Snapshot
+from train.keeping import checkpoint_writer
+from train.keeping.checkpoint_folder import Search, latest, search
+from train.keeping.checkpoint_writer import CheckpointWriter, SaveError
+from train.keeping.random_states import RandomStates
+from train.keeping.snapshot import Snapshot
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def state(step: int, weights: Tensor) -> Checkpoint:
@@ -106,8 +107,8 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from train.checkpoint import Checkpoint, Position, Standing
-from train.checkpoint_writer import CheckpointWriter, SaveError
-from train.random_states import RandomStates
+from train.keeping.checkpoint_writer import CheckpointWriter, SaveError
+from train.keeping.random_states import RandomStates
 
 folder = Path(sys.argv[1])
 def state(step, size):

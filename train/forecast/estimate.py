@@ -1,4 +1,4 @@
-"""What a run will take, before it starts: steps, hours, memory, disk. ``train.trial`` measures what is not counted."""
+"""What a run will take, before it starts: steps, hours, memory, disk. ``trial`` measures what is not counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from train.config import TrainConfig
-from train.counts import Counts
-from train.peak import sheet_flops
+from train.forecast.counts import Counts
+from train.forecast.peak import sheet_flops
 
 # V100 GPU-hours of the published runs of 50 epochs, by frames and share of the data (arXiv 2203.07720).
 PUBLISHED = {(4, 1.0): 1600, (1, 1.0): 800, (1, 0.5): 416, (1, 0.2): 104}

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig, TrainConfig
-from train.cost import StepCost, TextSizes, loss_cost, run_cost, step_cost, text_cost, video_cost
+from train.forecast.cost import StepCost, TextSizes, loss_cost, run_cost, step_cost, text_cost, video_cost
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from data_specs.errors import InputError
-from train.ema import Ema
+from train.keeping.ema import Ema
 
 
 class Net(nn.Module):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from data_specs.configuration import dump
 from train.__main__ import main
 from train.config import ModelConfig, TrainConfig
-from train.counts import Counts, checkpoint_bytes, counts_of
-from train.estimate import Measured, Prediction, lines
+from train.forecast.counts import Counts, checkpoint_bytes, counts_of
+from train.forecast.estimate import Measured, Prediction, lines
 from train.stream import RegionStream
 
 STEP = Measured(0.5, None, 1000)
@@ -66,7 +66,7 @@ def test_the_published_recipe_on_another_gpu(config: TrainConfig) -> None:
 
 
 def test_a_checkpoint_takes_what_is_said(config: TrainConfig) -> None:
-    from train.checkpoint_folder import latest
+    from train.keeping.checkpoint_folder import latest
     from train.start import make_model
     from train.trainer import train
 

@@ -17,10 +17,10 @@ import torch
 from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import TrainConfig
-from train.cost import TextSizes, step_cost
-from train.counts import checkpoint_bytes, checkpoints_at_once, counted, counts_of
 from train.device import DTYPES, choose_device
-from train.estimate import Measured, Prediction
+from train.forecast.cost import TextSizes, step_cost
+from train.forecast.counts import checkpoint_bytes, checkpoints_at_once, counted, counts_of
+from train.forecast.estimate import Measured, Prediction
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn

@@ -1,0 +1,1 @@
+"""What a run keeps to go on from: checkpoints, and all that stands in them beside weights."""
