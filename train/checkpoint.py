@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +27,8 @@ FORMAT_VERSION = 2
 MODEL, EMA, OPTIMISER = "model.safetensors", "ema.safetensors", "optimiser.safetensors"
 RANDOM, TRAINER = "random.json", "trainer.json"
 REQUIRED = frozenset({MODEL, OPTIMISER, RANDOM, TRAINER})
+_MOST_STANDING_BYTES = 1 << 24  # room for some 80,000 unreadable samples
+_MOST_RANDOM_BYTES = 1 << 28  # room for 20,000 ranks
 _SCALER = {"scale", "growth_factor", "backoff_factor", "growth_interval", "_growth_tracker"}
 
 Count = Annotated[int, Strict(), Field(ge=0, lt=1 << 53)]
@@ -54,8 +56,8 @@ class Standing(Settings):
     """What a checkpoint holds beside tensors and random states: ``trainer.json``.
 
     data: the fingerprint of the stream that the position is a place in. scaler: the gradient scaler's state, empty
-    where there is none. spent: device-seconds since the run began. corrupt: counts of samples that could not be read,
-    under names that the trainer chooses.
+    where there is none. spent: device-seconds since the run began. corrupt: how often each sample that could not be
+    read was met, under the line that names it.
     """
 
     position: Position
@@ -81,7 +83,7 @@ class Checkpoint:
     ema: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+def write(folder: Path, checkpoint: Checkpoint, keep: int, broken: Collection[Path] = ()) -> Path:
     """Writes a checkpoint into ``folder/step-XXXXXXXX``, commits it, and then removes all but the newest ``keep``.
 
     Raises:
@@ -101,7 +103,7 @@ def write(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)  # room for the next attempt
         raise
-    prune(folder, target, keep)
+    prune(folder, target, keep, broken)
     return target
 
 
@@ -170,7 +172,7 @@ def _write_files(target: Path, checkpoint: Checkpoint) -> None:
 
 
 def _read_standing(path: Path, step: int) -> Standing:
-    tree = read_json(path)
+    tree = read_json(path, _MOST_STANDING_BYTES)
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of keys, found {type(tree).__name__}")
     standing = build(Standing, tree, str(path))
@@ -182,7 +184,7 @@ def _read_standing(path: Path, step: int) -> Standing:
 
 
 def _read_random(path: Path) -> tuple[RandomStates, ...]:
-    trees = read_json(path)
+    trees = read_json(path, _MOST_RANDOM_BYTES)
     if not isinstance(trees, list) or not trees:
         raise InputError(f"{path}: expected the random states of each rank")
     try:

@@ -35,6 +35,7 @@ from transformers.utils.logging import disable_progress_bar
 from data_specs.errors import InputError
 from train.config import TrainConfig
 from train.keeping.checkpoint_folder import latest
+from train.run.finiteness import NonFiniteError
 from train.run.interruption import STOP_NAME
 from train.run.journal import METRICS_NAME
 from train.run.run_folder import CHECKPOINTS, CONFIG_NAME, check_run
@@ -260,7 +261,7 @@ def _work(given: dict[str, Any]) -> Outcome:
         ) from None
     try:
         return train(TrainConfig.model_validate_json(given["config"]), given["resume"])
-    except click.ClickException as error:
+    except (InputError, NonFiniteError) as error:  # others, as of a full disk or a killed reader, may pass
         raise RefusedError(error.message, error.exit_code) from None
 
 

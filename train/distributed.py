@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
+from data_specs.errors import InputError
+from train.device import choose_device
+
+T = TypeVar("T")
 _TIMEOUT = timedelta(minutes=30)  # the longest that ranks wait for one another, as while one validates
 
 
@@ -52,6 +56,25 @@ class Ranks:
         distributed.all_gather(found, own, group=self.group)
         return [row.tolist() for row in found]
 
+    def agree(self, work: Callable[[], T]) -> T:
+        """What ``work``, in which ranks exchange nothing, gives; on all ranks, or an error on all.
+
+        Raises:
+            InputError: it was refused here, or on another rank.
+        """
+        refusal, done = None, None
+        try:
+            done = work()
+        except InputError as error:
+            refusal = error
+        messages = self.gather(None if refusal is None else refusal.message)
+        if refusal is not None:
+            raise refusal
+        for rank, message in enumerate(messages):
+            if message is not None:
+                raise InputError(message if self.size == 1 else f"rank {rank}: {message}")
+        return done  # type: ignore[return-value]
+
     def any(self, flag: bool) -> bool:
         """Whether it is true on any rank; the same answer on each."""
         if self.size == 1:
@@ -66,21 +89,27 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Joins the others that the environment names (``torchrun``), or the group that stands already (Ray Train)."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if not distributed.is_initialized() and size == 1:
+def joined(device: str) -> Iterator[Ranks]:
+    """Joins the others that the environment names (``torchrun``), or the group that stands already (Ray Train), to
+    learn on ``device`` as the configuration names it.
+
+    Raises:
+        InputError: a device that this rank does not have, or one that all ranks would share.
+    """
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if not distributed.is_initialized() and alone:
         yield Ranks()
         return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    own = choose_device(device, local)
+    if device.startswith("cuda:"):
+        raise InputError(f"device: {device!r} would be that of every rank; write cuda: each takes its own")
     ours = not distributed.is_initialized()
     if ours:
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_TIMEOUT)
-    try:
-        beside = None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
-        local = int(os.environ.get("LOCAL_RANK", "0"))
-        yield Ranks(distributed.get_rank(), distributed.get_world_size(), local, beside)
-    finally:
-        if ours:
-            distributed.destroy_process_group()
+        if own.type == "cuda":
+            torch.cuda.set_device(own)
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    beside = None if distributed.get_backend() == "gloo" else distributed.new_group(backend="gloo")
+    yield Ranks(distributed.get_rank(), distributed.get_world_size(), local, beside)
+    if ours:  # after an error the others may be in the middle of an exchange, for which this would wait
+        distributed.destroy_process_group()

@@ -73,7 +73,7 @@ class ContrastiveLoss:
             scores_BB = gather_rows(scores_BC) if gathers else scores_BC
             local, similarity_BB = self._local(scores_BB, pairs.temperature), similarity_BB + scores_BB.detach()
         total = config.global_weight * global_ + config.local_weight * local
-        if ranks > 1 and not gathers:
+        if ranks > 1 and not gathers and torch.is_grad_enabled():  # else nobody else is here to be weighed with
             total = weigh_gradient(total, share_of_all(len(video.cls_BE), total.device))
         return LossParts(total, global_, local, similarity_BB)
 

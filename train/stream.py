@@ -131,6 +131,22 @@ class RegionStream:
             self._readers.close()
             self._readers = None
 
+    def check_corrupt(self) -> None:
+        """Whether no more samples were unreadable than may be.
+
+        Raises:
+            InputError: more were.
+        """
+        if len(self.corrupt) > max(1, int(self.config.max_corrupt * self.num_samples)):
+            raise InputError(self._too_many(next(reversed(self.corrupt))))
+
+    def _too_many(self, last: str) -> str:
+        allowed = max(1, int(self.config.max_corrupt * self.num_samples))
+        return (
+            f"{len(self.corrupt)} of {self.num_samples} samples cannot be read, {allowed} may (data.max_corrupt); the"
+            f" last: {last}. Check the shards with: python -m extract verify FOLDER"
+        )
+
     def _in_this_process(self, epoch: int, start: int) -> Iterator[Batch]:
         with closing(self._reader.parts(epoch, start, self._assembly.begin)) as parts:
             for part in parts:
@@ -168,13 +184,9 @@ class RegionStream:
             self._in_a_row = self._in_a_row + 1 if number == slot else 1
             slot = number + 1
             self.corrupt[problem] += 1
-            allowed = max(1, int(self.config.max_corrupt * self.num_samples))
-            distinct = len(self.corrupt)
-            if distinct > allowed or self._in_a_row >= MAX_CORRUPT_IN_A_ROW:
-                raise InputError(
-                    f"{distinct} of {self.num_samples} samples cannot be read, {allowed} may (data.max_corrupt); the"
-                    f" last: {problem}. Check the shards with: python -m extract verify FOLDER"
-                )
+            if self._in_a_row >= MAX_CORRUPT_IN_A_ROW:
+                raise InputError(f"{self._in_a_row} samples in a row cannot be read; {self._too_many(problem)}")
+            self.check_corrupt()
         if slot < part.slots:
             self._in_a_row = 0
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from train.config import TrainConfig
 from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
 from train.keeping.checkpoint_folder import Search, search
-from train.keeping.checkpoint_writer import CheckpointWriter
+from train.keeping.checkpoint_writer import CheckpointWriter, SaveError
 from train.keeping.ema import Ema
 from train.keeping.random_states import RandomStates, of_rank
 from train.losses import ContrastiveLoss, LossParts
@@ -62,14 +64,15 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
         InputError: data, model or run folder do not allow it.
         NonFiniteError: training diverged.
     """
-    with joined() as ranks:
-        config = resolved(config)
-        check_run(config, resume)
-        trainer = Trainer(config, ranks, resume)
-        ranks.wait()  # the first rank makes the folder that the others have just looked at
-        if ranks.is_first:
-            open_run(config)
-        outcome = trainer.run()
+    with joined(config.device) as ranks, _room(config.out):
+        config = ranks.agree(lambda: _checked(config, resume))
+        # One rank looks for all: another's disk could show another checkpoint, and they would learn apart.
+        standing = ranks.agree(lambda: search(config.out / CHECKPOINTS) if resume and ranks.is_first else Search())
+        found = ranks.gather(standing.found.name if standing.found is not None else None)[0]
+        trainer = ranks.agree(lambda: Trainer(config, ranks, config.out / CHECKPOINTS / found if found else None))
+        lock = ranks.agree(lambda: open_run(config) if ranks.is_first else None)
+        with lock or nullcontext():
+            outcome = trainer.run(standing)
         del trainer  # before its group of ranks ends: freed later, its reducer can wait forever for the group's threads
         return outcome
 
@@ -77,7 +80,7 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
 class Trainer:
     """One rank of a run: model, optimiser, data and where it stands."""
 
-    def __init__(self, config: TrainConfig, ranks: Ranks, resume: bool) -> None:
+    def __init__(self, config: TrainConfig, ranks: Ranks, checkpoint_folder: Path | None) -> None:
         self.config, self.ranks = config, ranks
         self.device = choose_device(config.device, ranks.local)
         if config.threads is not None:
@@ -90,7 +93,7 @@ class Trainer:
                 f"the shards' features are {self.stream.feature_dim} wide, model.feature_dim is"
                 f" {config.model.feature_dim}; set model.feature_dim={self.stream.feature_dim}"
             )
-        self.validation = Validation(config) if config.validation is not None and ranks.is_first else None
+        self.validation = Validation(config) if config.validation is not None else None
         self.model = make_model(config).to(self.device)
         self.loss = ContrastiveLoss(self.model.loss)
         self.optimiser = make_optimiser(self.model, config.optimiser)
@@ -101,34 +104,40 @@ class Trainer:
         self.position: Position = Position()
         self.best: Best | None = None
         self.spending = Spending(config, self.model, self.device, ranks.size, self.total_steps)
-        self.standing = search(config.out / CHECKPOINTS) if resume else Search(None, ())
-        if self.standing.found is not None:
-            self._restore(self.standing.found)
+        if checkpoint_folder is not None:
+            self._restore(checkpoint_folder)
         elif ranks.rank:
             torch.manual_seed(config.seed + ranks.rank)  # the same weights, and dropout of one's own
-        self.learner = self._parallel()
+        if self.position.step > self.total_steps:
+            raise InputError(
+                f"{config.out}: the run stands at step {self.position.step}, beyond the {self.total_steps} that epochs"
+                " and max_steps allow; raise them, or start a new run with --set out=FOLDER"
+            )
+        self.learner: nn.Module = self.model
         self.finite = FiniteNumbers(config.out, ranks, self.scaler.is_enabled())
         self._saved_at = time.monotonic()
 
-    def run(self) -> Outcome:
-        """Trains to the end, or to the step in which it is told to stop."""
+    def run(self, standing: Search) -> Outcome:
+        """Trains to the end, or to the step in which it is told to stop; ``standing`` is what it goes on from."""
         config, first = self.config, self.ranks.is_first
+        self.learner = self._parallel()
         with ExitStack() as stack:
             report = stack.enter_context(
                 ProgressReport(self.total_steps, self.position.step, config.log_every, shown=first)
             )
             journal = stack.enter_context(closing(self._journal())) if first else None
-            writer = stack.enter_context(CheckpointWriter(config.out / CHECKPOINTS, config.keep)) if first else None
+            writer = CheckpointWriter(config.out / CHECKPOINTS, config.keep, standing.broken) if first else None
+            stack.enter_context(writer or nullcontext())
             told = stack.enter_context(Interruptions(config.out))
             stack.callback(self.stream.close)
-            self._introduce(report)
+            self._introduce(report, standing)
             for batch, text, waited_s in self._batches():
                 metrics = self._step(batch, text, waited_s)
                 last = self.position.step == self.total_steps
                 if journal is not None:
                     journal.write(metrics)
                 report.step(metrics)
-                if self._validates(last):
+                if journal is not None and self._validates(last):
                     found = self._validate()
                     journal.write(found, VALIDATION)
                     report.validation(found)
@@ -212,7 +221,11 @@ class Trainer:
         return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
 
     def _save(self, writer: CheckpointWriter | None, journal: Journal | None) -> None:
+        began = time.perf_counter()
         states = self.ranks.gather(RandomStates.capture(self.device).to_json())
+        for found in self.ranks.gather(dict(self.stream.corrupt)):
+            self.stream.corrupt |= Counter(found)  # each at its most: what one has met counts for all
+        self.stream.check_corrupt()
         self._saved_at = time.monotonic()
         if writer is None or journal is None:
             return
@@ -223,6 +236,7 @@ class Trainer:
             scaler=self.scaler.state_dict(),
             best=self.best,
             spent=self.spending.spent,
+            corrupt=dict(self.stream.corrupt),
         )
         writer.save(
             Checkpoint(
@@ -233,8 +247,11 @@ class Trainer:
                 ema=self.average.state if self.average is not None else {},
             )
         )
+        self.spending.beside(time.perf_counter() - began)
 
     def _restore(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: only the first rank has it; is this folder on a disk that all ranks share?")
         state = checkpoint.read(folder)
         if state.standing.data != self.stream.fingerprint:
             raise InputError(
@@ -248,6 +265,7 @@ class Trainer:
         self.scaler.load_state_dict(state.standing.scaler)
         self.position, self.best = state.standing.position, state.standing.best
         self.spending.go_on(self.position.step, state.standing.spent)
+        self.stream.corrupt.update(state.standing.corrupt)
         of_rank(state.random, self.ranks.rank, self.config.seed, self.position.step).restore(self.device)
 
     def _parallel(self) -> nn.Module:
@@ -267,7 +285,7 @@ class Trainer:
     def _averaged(self) -> AbstractContextManager[None]:
         return self.average.swapped(self.model) if self.average is not None else nullcontext()
 
-    def _introduce(self, report: ProgressReport) -> None:
+    def _introduce(self, report: ProgressReport, standing: Search) -> None:
         stream, count = self.stream, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         ranks = f" with {self.ranks.size} ranks" if self.ranks.size > 1 else ""
         report.say(
@@ -277,10 +295,10 @@ class Trainer:
         )
         if stream.batch_size < self.config.data.batch_size:
             report.say(f"data.batch_size {self.config.data.batch_size} is lowered to the data set's size")
-        for line in self.standing.passed_over:
+        for line in standing.passed_over:
             report.say(line)
-        if self.standing.found is not None:
-            report.say(f"going on from {self.standing.found}")
+        if standing.found is not None:
+            report.say(f"going on from {standing.found}")
 
     def _finish(self) -> Path:
         """Writes the finished model on the first rank; the others wait for it."""
@@ -309,6 +327,26 @@ class Trainer:
     def _outcome(self, model: Path | None, interrupted: bool = False) -> Outcome:
         corrupt = {problem for found in self.ranks.gather(list(self.stream.corrupt)) for problem in found}
         return Outcome(self.config.out, self.position.step, model, tuple(sorted(corrupt)), interrupted)
+
+
+def _checked(config: TrainConfig, resume: bool) -> TrainConfig:
+    config = resolved(config)
+    check_run(config, resume)
+    return config
+
+
+@contextmanager
+def _room(run: Path) -> Iterator[None]:
+    """Says in one line that a disk is full, whatever was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise SaveError(
+            f"{run}: {error.strerror}; the checkpoints there are whole. Make room, then go on with the same command"
+            " and --resume"
+        ) from error
 
 
 def _described(parts: LossParts) -> dict[str, float]:

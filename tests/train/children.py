@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -41,14 +41,19 @@ def start(arguments: list[str], log: Path, environment: Mapping[str, str] = {}) 
     return Child(process, log)
 
 
-def start_ranks(arguments: list[str], folder: Path, size: int) -> list[Child]:
-    """Starts as many as torchrun would, each knowing its rank."""
+def start_ranks(arguments: list[str], folder: Path, size: int, own: Sequence[list[str]] | None = None) -> list[Child]:
+    """Starts as many as torchrun would, each knowing its rank; ``own`` are further arguments of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    further = own or [[]] * size
     return [
-        start(arguments, folder / f"rank-{rank}.log", shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        start(
+            arguments + further[rank],
+            folder / f"rank-{rank}.log",
+            shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
         for rank in range(size)
     ]
 
@@ -58,9 +63,6 @@ def _main(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    import faulthandler
-
-    faulthandler.dump_traceback_later(25)
     import torch
 
     torch.set_num_threads(1)

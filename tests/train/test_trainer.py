@@ -20,7 +20,9 @@ from tests.train.curves import curve
 from train import checkpoint, trainer
 from train.config import ModelConfig, TrainConfig
 from train.model import RegionTextModel
+from train.resolution import resolved
 from train.run.finiteness import BAD_BATCH, NonFiniteError
+from train.run.run_folder import open_run
 from train.trainer import Trainer, train
 from train.validation import Validation, recall_in_batch
 
@@ -142,7 +144,7 @@ def test_the_run_folder_is_complete(settings: Callable[..., TrainConfig]) -> Non
     outcome = train(config)
     resolved = config.model_copy(update={"precision": "fp32"})
     assert load(TrainConfig, config.out / "config.yaml") == resolved
-    assert outcome.model == config.out / "model" and not list(config.out.glob(".*"))
+    assert outcome.model == config.out / "model" and {path.name for path in config.out.glob(".*")} == {".lock"}
     assert list((config.out / "tensorboard").glob("events*"))
     steps = sorted(path.name for path in (config.out / "checkpoints").iterdir())
     assert steps == ["step-00000006", "step-00000008"]
@@ -193,6 +195,35 @@ def _nan_loss(_self: Any, pairs: Any) -> Any:
 
     nan = pairs.video.cls_BE.sum() * float("nan")
     return LossParts(nan, nan, nan, torch.zeros(4, 4))
+
+
+def test_samples_that_could_not_be_read_are_not_forgotten(
+    make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    spoilt = make_shards(tmp_path / "spoilt", (12,))
+    tar = next(spoilt.glob("*.tar"))
+    whole = tar.read_bytes()
+    torn = whole.replace(b'"id":"clip 005.mp4"', b'"id":"clip 905.mp4"')
+    assert torn != whole
+    tar.write_bytes(torn)
+    data = {"shards": [spoilt], "frames": 2, "regions": 4, "batch_size": 4, "verify_hashes": False}
+    first = train(settings(data=data, max_steps=3))
+    assert len(first.corrupt) == 1 and "clip%20005" in first.corrupt[0]
+    assert train(settings(data=data, max_steps=3), resume=True).corrupt == first.corrupt, "nothing was read this time"
+
+
+def test_a_run_that_is_further_than_its_end(settings: Callable[..., TrainConfig]) -> None:
+    train(settings(max_steps=5))
+    with pytest.raises(InputError, match="stands at step 5, beyond the 3"):
+        train(settings(max_steps=3), resume=True)
+
+
+def test_one_process_at_a_time(settings: Callable[..., TrainConfig]) -> None:
+    config = settings(max_steps=2)
+    train(config)
+    with open_run(resolved(config)), pytest.raises(InputError, match="another process is at this run"):
+        train(settings(max_steps=3), resume=True)
+    assert train(settings(max_steps=3), resume=True).steps == 3
 
 
 def test_another_feature_width_names_the_key_to_set(settings: Callable[..., TrainConfig]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,26 +15,39 @@ from data_specs.shards import file_sha256
 
 RECORD = "commit.json"  # written last; without it a checkpoint does not exist
 _FOLDER = re.compile(r"step-\d{8,18}")
-_MOST_JSON_BYTES = 1 << 28  # room for the random states of 20,000 ranks
+_MOST_JSON_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Search:
-    """The newest whole checkpoint, if there is one, and a line for each newer one that was passed over."""
+    """The newest whole checkpoint, if there is one, and a line for each newer one that was passed over. ``broken`` are
+    those among them that were committed: they were whole once."""
 
-    found: Path | None
-    passed_over: tuple[str, ...]
+    found: Path | None = None
+    passed_over: tuple[str, ...] = ()
+    broken: tuple[Path, ...] = ()
 
 
 def search(folder: Path) -> Search:
     """Looks for the newest whole checkpoint, from the newest folder back. One that is not committed, or whose files
-    are not those of its record, is passed over for the one before."""
-    passed_over = []
+    are not those of its record, is passed over for the one before.
+
+    Raises:
+        InputError: one cannot be read, which says nothing of what is in it; or some were committed and none is whole.
+    """
+    passed_over, broken = [], []
     for candidate in sorted(_folders(folder), key=step_of, reverse=True):
         wrong = _what_is_wrong(candidate)
         if wrong is None:
-            return Search(candidate, tuple(passed_over))
+            return Search(candidate, tuple(passed_over), tuple(broken))
         passed_over.append(f"{candidate} is passed over: {wrong}")
+        if (candidate / RECORD).is_file():
+            broken.append(candidate)
+    if broken:
+        raise InputError(
+            f"{folder}: no checkpoint is whole any more, so the run cannot go on: {'; '.join(passed_over)}; put back a"
+            " copy of one, or start a new run with --set out=FOLDER"
+        )
     return Search(None, tuple(passed_over))
 
 
@@ -58,11 +72,12 @@ def remove(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint)
 
 
-def prune(folder: Path, newest: Path, keep: int) -> None:
+def prune(folder: Path, newest: Path, keep: int, broken: Collection[Path] = ()) -> None:
     """Removes all but the ``keep`` newest up to ``newest``. What is beyond it or not committed was left by a run that
-    died."""
+    died; what is ``broken`` is none to keep."""
     every = _folders(folder)
-    committed = [path for path in every if (path / RECORD).is_file() and step_of(path) <= step_of(newest)]
+    kept = {newest, *(path for path in every - {*broken} if (path / RECORD).is_file())}
+    committed = [path for path in kept if step_of(path) <= step_of(newest)]
     for old in every - set(sorted(committed, key=step_of)[-keep:]):
         remove(old)
 
@@ -89,14 +104,14 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     return record
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of a checkpoint.
+def read_json(path: Path, most_bytes: int = _MOST_JSON_BYTES) -> Any:
+    """A JSON file of a checkpoint, of at most so many bytes.
 
     Raises:
         InputError: it is absent, too large or no JSON.
     """
     try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
+        if path.stat().st_size > most_bytes:
             raise InputError(f"{path}: too large for what it should be")
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -111,7 +126,7 @@ def _what_is_wrong(checkpoint: Path) -> str | None:
             if file_sha256(checkpoint / name) != digest:
                 return f"{name} is not the file that was committed"
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        raise InputError(f"{checkpoint}: cannot be read: {error.strerror}; mend that and try again") from None
     except ValueError as error:
         return str(error)
     return None

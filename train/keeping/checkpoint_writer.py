@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +20,16 @@ class SaveError(click.ClickException):
 
 
 class CheckpointWriter:
-    """Writes checkpoints into ``folder``, the newest ``keep`` stay. Use as a context manager, or call ``close``.
+    """Writes checkpoints into ``folder``, the newest ``keep`` stay; those that are ``broken`` are none of
+    them. Use as a context manager, or call ``close``.
 
     One is written at a time, and one snapshot is held: the next save waits for the last. What went wrong meanwhile is
     raised by the next ``save`` or ``close``. The thread is no daemon: a process that ends lets it finish, and one that
     is killed leaves a folder without a record, which counts for nothing.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int, broken: Collection[Path] = ()) -> None:
+        self.folder, self.keep, self.broken = folder, keep, broken
         self._snapshot = Snapshot()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -87,6 +89,6 @@ class CheckpointWriter:
     def _write(self, state: Checkpoint) -> None:
         try:
             self._snapshot.wait()
-            checkpoint.write(self.folder, state, self.keep)
+            checkpoint.write(self.folder, state, self.keep, self.broken)
         except BaseException as error:  # raised by the thread that saves next
             self._failure = error

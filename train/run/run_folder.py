@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data_specs import atomic
 from data_specs.configuration import dump, load
@@ -15,7 +16,7 @@ from train.config import TrainConfig
 from train.keeping.checkpoint_folder import latest
 from train.model import RegionTextModel
 
-CONFIG_NAME, CHECKPOINTS, MODEL, BEST = "config.yaml", "checkpoints", "model", "best"
+CONFIG_NAME, CHECKPOINTS, MODEL, BEST, LOCK = "config.yaml", "checkpoints", "model", "best", ".lock"
 # What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
 _FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed", "chunk_size")
 _LENGTH = ("epochs", "max_steps")  # which a cosine's rate depends on
@@ -48,15 +49,24 @@ def check_run(config: TrainConfig, resume: bool) -> None:
         raise InputError(f"{config.out}: holds files but no run; choose an empty or new folder with --set out=FOLDER")
 
 
-def open_run(config: TrainConfig) -> None:
-    """Makes the run folder and writes ``config.yaml``, once everything that the run needs was found.
+def open_run(config: TrainConfig) -> IO[bytes]:
+    """Makes the run folder and writes ``config.yaml``, once everything that the run needs was found. Until what it
+    returns is closed, or this process ends, no other process can open the run.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the folder cannot be written, or another process runs in it.
     """
     try:
         config.out.mkdir(parents=True, exist_ok=True)
+        lock = (config.out / LOCK).open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         atomic.write_text(config.out / CONFIG_NAME, dump(config))
+        return lock
+    except BlockingIOError:
+        raise InputError(
+            f"{config.out}: another process is at this run; wait until it has ended, or choose another folder with"
+            " --set out=FOLDER"
+        ) from None
     except OSError as error:
         raise InputError(
             f"{config.out}: cannot be written: {error.strerror}; choose another with --set out=FOLDER"

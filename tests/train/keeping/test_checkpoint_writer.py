@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,10 @@ class Gate:
         self.open, self.reached = threading.Event(), threading.Event()
         write = checkpoint.write
 
-        def gated(folder: Path, state: Checkpoint, keep: int) -> Path:
+        def gated(folder: Path, state: Checkpoint, keep: int, broken: Collection[Path]) -> Path:
             self.reached.set()
             assert self.open.wait(30)
-            return write(folder, state, keep)
+            return write(folder, state, keep, broken)
 
         monkeypatch.setattr(checkpoint_writer.checkpoint, "write", gated)
 
