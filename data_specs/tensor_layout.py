@@ -86,8 +86,8 @@ def tensor_places(header: dict[str, Any], start: int, size: int) -> dict[str, Pl
     """Where each tensor of a member of ``size`` bytes lies; their bytes begin at ``start``, behind the header.
 
     Raises:
-        LayoutError: a type that shards do not have, numbers that no member could have, or tensors that overlap, leave holes or do not
-            end where the member ends.
+        LayoutError: a type that shards do not have, numbers that no member could have, or tensors that overlap, leave
+            holes or do not end where the member ends.
     """
     places: dict[str, Place] = {}
     for name in header:
