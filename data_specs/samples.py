@@ -23,7 +23,7 @@ from data_specs.tensor_layout import LayoutError, declared_shape, parse_header
 REGIONS_SUFFIX = "regions.safetensors"
 METADATA_SUFFIX = "json"
 MAX_MEMBER_BYTES = 1 << 30
-MAX_METADATA_BYTES = 4 << 20  # what pydantic takes for a foreign key each is then a few hundred MB at most
+MAX_METADATA_BYTES = 4 << 20  # of the worst JSON, pydantic's errors take 1 GB
 MAX_FRAMES, MAX_REGIONS, MAX_WIDTH = 4096, 1024, 65536
 MAX_SIDE = 1 << 16
 PixelCount = Annotated[int, Field(ge=1, le=MAX_SIDE)]
