@@ -31,9 +31,9 @@ def replacing(path: Location) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
-        _fsync(temporary)
+        fsync(temporary)
         os.replace(temporary, path)
-        _fsync(path.parent)
+        fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,6 +59,26 @@ def remove_leftovers(folder: Location) -> list[Path]:
     return leftovers
 
 
+def fsync(path: Path) -> None:
+    """Has a file's bytes, or a folder's names, on the disk before anything that is done after.
+
+    Raises:
+        OSError: they are not there; a disk that was full may say so only now.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_tree(folder: Path) -> None:
+    """The same of all that a folder holds, and of the folder itself."""
+    for path in folder.rglob("*"):
+        fsync(path)
+    fsync(folder)
+
+
 def _upload(source: Path, target: Location) -> None:
     with store_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,11 +86,3 @@ def _upload(source: Path, target: Location) -> None:
         size, arrived = source.stat().st_size, fresh(target).fs.size(target.path)
     if arrived != size:
         raise OSError(f"{target}: {arrived} of {size} bytes arrived; is there room?")
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,12 @@ class InputError(click.ClickException):
         return (type(self), (self.message,))
 
 
+def brief(text: object, most: int = 200) -> str:
+    """One line of at most ``most`` characters: for what a file says, which may be of any length."""
+    line = " ".join(str(text)[: most + 1].split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Says which of the known names is nearest to a wrong one; all of them when none is near."""
     known = sorted(known)

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
+from data_specs.errors import brief
 from data_specs.keys import encode_key
 from data_specs.manifest import Question
 from data_specs.regions import Regions, RegionsError
@@ -22,7 +23,7 @@ from data_specs.tensor_layout import LayoutError, declared_shape, parse_header
 REGIONS_SUFFIX = "regions.safetensors"
 METADATA_SUFFIX = "json"
 MAX_MEMBER_BYTES = 1 << 30
-MAX_METADATA_BYTES = 64 << 20
+MAX_METADATA_BYTES = 4 << 20  # of the worst JSON, pydantic's errors take 1 GB
 MAX_FRAMES, MAX_REGIONS, MAX_WIDTH = 4096, 1024, 65536
 MAX_SIDE = 1 << 16
 PixelCount = Annotated[int, Field(ge=1, le=MAX_SIDE)]
@@ -38,8 +39,8 @@ class SampleError(ValueError):
     """A sample breaks the contract. Names shard (when known), key and field."""
 
     def __init__(self, key: str, field: str, problem: str, shard: str = "") -> None:
-        super().__init__(f"{shard + ': ' if shard else ''}sample {key}: {field}: {problem}")
-        self.key, self.field, self.problem = key, field, problem
+        self.key, self.field, self.problem = key, brief(field), brief(problem)
+        super().__init__(f"{shard + ': ' if shard else ''}sample {brief(key)}: {self.field}: {self.problem}")
 
     def inside(self, shard: str) -> SampleError:
         """The same error, naming the shard."""
@@ -68,14 +69,23 @@ class Sample:
 
 
 def encode_sample(sample: Sample) -> dict[str, bytes]:
-    """The two members of a sample, member name to bytes; equal samples give equal bytes."""
+    """The two members of a sample, member name to bytes; equal samples give equal bytes.
+
+    Raises:
+        SampleError: more captions and questions than are read back.
+    """
     arrays = {name: np.ascontiguousarray(array) for name, array in sample.regions.arrays().items()}
     metadata = {name: getattr(sample, name) for name in _METADATA_FIELDS}
     metadata["questions"] = [asdict(question) for question in sample.questions]
     text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    encoded = text.encode("utf-8")
+    if len(encoded) > MAX_METADATA_BYTES:
+        told = f"{len(sample.captions)} captions and {len(sample.questions)} questions"
+        problem = f"{told} are {len(encoded)} bytes, at most {MAX_METADATA_BYTES} are read back; give it fewer"
+        raise SampleError(sample.key, METADATA_SUFFIX, problem)
     return {
         f"{sample.key}.{REGIONS_SUFFIX}": save_safetensors(arrays),
-        f"{sample.key}.{METADATA_SUFFIX}": text.encode("utf-8"),
+        f"{sample.key}.{METADATA_SUFFIX}": encoded,
     }
 
 
@@ -128,12 +138,16 @@ def check_tensor_names(key: str, names: Collection[str]) -> None:
         raise SampleError(key, REGIONS_SUFFIX, f"tensors {sorted(names)}, expected {sorted(required)}")
 
 
+# Without FailFast each of a million wrong items is an error object of its own, kilobytes large.
+_Texts = Annotated[tuple[str, ...], FailFast()]
+
+
 class _Question(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     question: str
     answer: str
     answer_type: str
-    options: tuple[str, ...]
+    options: _Texts
     label: int = Field(ge=-1)
     key: str
 
@@ -149,11 +163,11 @@ class _Metadata(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     id: str = Field(min_length=1)
-    captions: tuple[str, ...]
-    questions: tuple[_Question, ...]
+    captions: _Texts
+    questions: Annotated[tuple[_Question, ...], FailFast()]
     split: Literal["train", "val", "test"]
     media: Literal["video", "image"]
-    timestamps: tuple[FiniteFloat, ...]
+    timestamps: Annotated[tuple[FiniteFloat, ...], FailFast()]
     frame_size: tuple[PixelCount, PixelCount]
 
 
@@ -168,7 +182,7 @@ def decode_metadata(key: str, raw: bytes) -> dict[str, Any]:
     try:
         found = _Metadata.model_validate_json(raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or METADATA_SUFFIX
         raise SampleError(key, where, first["msg"]) from None
     questions = tuple(Question(**question.model_dump()) for question in found.questions)

@@ -80,6 +80,9 @@ def write_shard(
     """Writes ``{name}.tar`` and its commit record, or neither; reads the tar back before it gets its name.
 
     The bytes are a function of the samples alone: member order is the order of ``results``, mtime and owner are 0.
+
+    Raises:
+        ShardError: a sample is larger than what is read back.
     """
     failures: list[Failure] = []
     samples = regions = 0
@@ -91,7 +94,7 @@ def write_shard(
                 if isinstance(result, Failure):
                     failures.append(result)
                     continue
-                _write_members(writer, result)
+                _write_members(writer, target.name, result)
                 samples += 1
                 regions += int(result.regions.count.sum())
         _read_back(temporary, target.name, samples, regions)
@@ -278,8 +281,12 @@ def _tar_writer(stream: IO[bytes]) -> TarWriter:
     return TarWriter(stream, mtime=0, user="", group="", mode=0o444, encoder=False)
 
 
-def _write_members(writer: TarWriter, sample: Sample) -> None:
-    for member, data in encode_sample(sample).items():
+def _write_members(writer: TarWriter, shard: str, sample: Sample) -> None:
+    try:
+        members = encode_sample(sample)
+    except SampleError as error:
+        raise ShardError(str(error.inside(shard))) from None
+    for member, data in members.items():
         key, _, suffix = member.partition(".")
         writer.write({"__key__": key, suffix: data})
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from data_specs.errors import brief
+
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 1 << 20
+_MAX_DIMENSIONS, _MAX_NUMBER = 3, 1 << 40
 _DTYPES = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32), "I32": np.dtype(np.int32)}
 
 
@@ -19,8 +22,8 @@ class LayoutError(ValueError):
     """A header breaks the format, or a tensor of it does; ``tensor`` names that one, if it is one."""
 
     def __init__(self, problem: str, tensor: str = "") -> None:
-        super().__init__(problem)
-        self.tensor = tensor
+        super().__init__(brief(problem))
+        self.tensor = brief(tensor)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def parse_header(head: bytes) -> dict[str, Any]:
         LayoutError: it is no JSON object.
     """
     try:
-        found = json.loads(head[_LENGTH_BYTES : header_bytes(head)])
+        found = json.loads(head[_LENGTH_BYTES : header_bytes(head)], parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, LayoutError) else LayoutError(f"not a safetensors header: {error}") from None
     if not isinstance(found, dict):
@@ -71,20 +74,20 @@ def declared_shape(header: dict[str, Any], tensor: str) -> tuple[int, ...]:
     """The shape that a header declares for a tensor.
 
     Raises:
-        LayoutError: there is none, or it is no list of numbers.
+        LayoutError: there is none, or it is no list of at most three numbers that a member could have.
     """
     try:
-        return tuple(int(n) for n in header[tensor]["shape"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise LayoutError(f"not a safetensors header: {type(error).__name__}: {error}") from None
+        return _numbers(header[tensor]["shape"], _MAX_DIMENSIONS)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LayoutError(f"not a safetensors header: {type(error).__name__}: {error}", tensor) from None
 
 
 def tensor_places(header: dict[str, Any], start: int, size: int) -> dict[str, Place]:
     """Where each tensor of a member of ``size`` bytes lies; their bytes begin at ``start``, behind the header.
 
     Raises:
-        LayoutError: a type that shards do not have, a negative size, or tensors that overlap, leave holes or do not
-            end where the member ends.
+        LayoutError: a type that shards do not have, numbers that no member could have, or tensors that overlap, leave
+            holes or do not end where the member ends.
     """
     places: dict[str, Place] = {}
     for name in header:
@@ -92,11 +95,11 @@ def tensor_places(header: dict[str, Any], start: int, size: int) -> dict[str, Pl
             continue
         try:
             dtype = _DTYPES[header[name]["dtype"]]
-            begin, end = (int(n) for n in header[name]["data_offsets"])
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            begin, end = _numbers(header[name]["data_offsets"], 2)
+        except (KeyError, TypeError, ValueError) as error:
             raise LayoutError(f"{type(error).__name__}: {error}", name) from None
         place = Place(dtype, declared_shape(header, name), start + begin)
-        if min(place.shape, default=0) < 0 or place.stop != start + end:
+        if place.stop != start + end:
             raise LayoutError(f"shape {place.shape} does not fill bytes {begin} to {end}", name)
         places[name] = place
     behind = start
@@ -107,3 +110,19 @@ def tensor_places(header: dict[str, Any], start: int, size: int) -> dict[str, Pl
     if behind != size:
         raise LayoutError(f"tensors end at byte {behind} of {size}")
     return places
+
+
+def _integer(digits: str) -> int:
+    """A number of the header; one of many digits takes long to make, and cannot be printed."""
+    if len(digits) > len(str(_MAX_NUMBER)) + 1:  # and a sign
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def _numbers(found: object, most: int) -> tuple[int, ...]:
+    """Looked at one by one before anything is reckoned with them, or printed."""
+    if not isinstance(found, list) or len(found) > most:
+        raise ValueError(f"no list of at most {most} numbers")
+    if any(type(n) is not int or not 0 <= n <= _MAX_NUMBER for n in found):
+        raise ValueError(f"numbers must be whole, 0 to {_MAX_NUMBER}")
+    return tuple(found)

@@ -156,18 +156,26 @@ def with_header(header: bytes, rest: bytes) -> bytes:
         ("boxes", "data_offsets", [8, 568]),
         ("count", "shape", "five"),
         ("count", "shape", None),
+        ("features", "shape", [10**4299, 4, 2500]),
+        ("features", "shape", [5, 4, True]),
+        ("features", "shape", ["5", 4, 2500]),
+        ("scores", "shape", [9] * 200_000),
+        ("scores", "data_offsets", [0, 10**4299]),
+        ("scores", "data_offsets", [-(10**4299), 10**16]),
+        ("scores" * 20_000, "shape", [1]),
     ],
 )
 def test_headers_that_lie_take_no_memory(tensor: str, key: str, value: Any) -> None:
     regions, metadata = members(make_sample())
     header, rest = header_of(regions)
-    header[tensor][key] = value
+    header.setdefault(tensor, {"dtype": "F32", "data_offsets": [0, 4]})[key] = value
     lying = Counted(with_header(json.dumps(header).encode(), rest))
-    with pytest.raises(SampleError):
+    with pytest.raises(SampleError) as some:
         take(lying, metadata, [0])
-    assert lying.taken <= 16 << 10
-    with pytest.raises(SampleError):
+    assert lying.taken <= max(16 << 10, len(json.dumps(header)) * 2)
+    with pytest.raises(SampleError) as whole:
         decode_sample("v", with_header(json.dumps(header).encode(), rest), metadata)
+    assert max(len(str(some.value)), len(str(whole.value))) < 500 and "\n" not in f"{some.value}{whole.value}"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +186,7 @@ def test_headers_that_lie_take_no_memory(tensor: str, key: str, value: Any) -> N
         b"\0" * 8,
         b"\xff" * 100,
         struct.pack("<Q", 1 << 20) + b"{",
-        *(with_header(header, b"") for header in (b"[]", b"{}", b"7", b"[" * 90000, b'{"features": 1}')),
+        *(with_header(header, b"") for header in (b"[]", b"{}", b"7", b"[" * 90000, b"9" * 5000, b'{"features": 1}')),
     ],
 )
 def test_what_is_no_header(raw: bytes) -> None:

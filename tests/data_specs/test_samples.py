@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.numpy import save
 
-from data_specs import atomic
+from data_specs import atomic, samples
 from data_specs.failures import Failure, MediaError, Reason
 from data_specs.manifest import Question
 from data_specs.regions import BOX_CONVENTION, Regions, RegionsError, boxes_from_corners, corners_from_boxes
@@ -189,6 +190,39 @@ def test_mask_follows_the_count() -> None:
     assert make_regions(counts=(3, 1)).mask.tolist() == [[True] * 3, [True, False, False]]
     with pytest.raises(RegionsError):
         dataclasses.replace(make_regions(), count=np.array([1, 1], np.int32))  # rows past the count are not zero
+
+
+@pytest.mark.parametrize("field", ["captions", "timestamps", "questions", "options"])
+def test_a_bomb_of_wrong_items_is_one_error(field: str) -> None:
+    """An error object for each of a million items takes gigabytes."""
+    wrong = [[]] * 1000
+    change = put(field, wrong) if field != "options" else lambda tree: tree["questions"][0].update(options=wrong)
+    regions, metadata = members(change)
+    with pytest.raises(ValidationError) as found:
+        samples._Metadata.model_validate_json(metadata)
+    assert found.value.error_count() == 1
+    with pytest.raises(SampleError, match=field):
+        decode_sample("v", regions, metadata)
+
+
+def test_errors_are_short() -> None:
+    for change in (put("k" * 100_000, 1), put("id", "x" * 100_000), put("split", "x" * 100_000)):
+        with pytest.raises(SampleError) as caught:
+            decode_sample("v", *members(change))
+        assert len(str(caught.value)) < 500
+
+
+def test_what_would_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    most = samples.MAX_METADATA_BYTES
+    bare = len(encode_sample(make_sample(captions=("",)))["v.json"])
+    largest = make_sample(captions=("x" * (most - bare),))
+    assert same(decode_sample("v", *encode_sample(largest).values()), largest)
+    larger = make_sample(captions=("x" * (most - bare + 1),))
+    with pytest.raises(SampleError, match=rf"1 captions and 1 questions are {most + 1} bytes, at most {most} are"):
+        encode_sample(larger)
+    with pytest.raises(ShardError, match=r"train-00000\.tar: sample v: json: 1 captions and 1 questions"):
+        write_shard(tmp_path, "train-00000", [make_sample("a"), larger], "plan", PROVENANCE)
+    assert list(tmp_path.iterdir()) == []
 
 
 def write(folder: Path, name: str = "train-00000", provenance: Provenance = PROVENANCE) -> None:

@@ -16,7 +16,9 @@ import pytest
 
 from data_specs.errors import InputError
 from tests.train.test_stream import damage, joined, seen, settings, spoil, stream
-from train.reading.loader import ReaderDied
+from train.reading.loader import ReaderDied, Readers
+from train.reading.plan import Plan
+from train.reading.sources import open_sources
 from train.stream import RegionStream, ahead
 
 SIZES = (5, 1, 50, 9, 0, 17, 2, 33)
@@ -148,6 +150,22 @@ def test_signals_to_the_whole_job_leave_them_reading(shards: Path) -> None:
         os.kill(child.pid, number)
     assert seen(iter([first, *batches])) == seen(stream(shards, **CHANGES).epoch(0))
     source.close()
+
+
+def test_signals_before_they_have_started_leave_them_reading(shards: Path) -> None:
+    """A child imports for a second or more before it can say that a signal is not its own."""
+    config = settings(shards, **CHANGES)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    readers = Readers(Plan(config, 7, open_sources(config)), 0, 1, 1)
+    try:
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+        (child,) = multiprocessing.active_children()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(child.pid, number)
+        ((part, _),) = next(readers.parts(0, 0, 1))
+        assert len(part) == config.batch_size
+    finally:
+        readers.close()
 
 
 def test_a_stream_that_is_dropped_ends_its_processes(shards: Path) -> None:

@@ -8,15 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-import click
-
 from train import checkpoint
 from train.checkpoint import Checkpoint
+from train.keeping.save_error import SaveError
 from train.keeping.snapshot import Snapshot
-
-
-class SaveError(click.ClickException):
-    """A checkpoint could not be written: the disk is full, or gone. Exit code 1."""
 
 
 class CheckpointWriter:

@@ -5,6 +5,7 @@ Letters: C sentences, L word tokens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 from data_specs.errors import InputError
 from train.batch import TextBatch
+
+_DISK_REFUSES = re.compile(r"(?P<problem>.*) \(os error (?P<number>\d+)\)")
+"""How the tokenizers library says so, in an ``Exception`` of no other type."""
 
 
 class CaptionTokenizer:
@@ -78,5 +82,15 @@ class CaptionTokenizer:
         )
 
     def save(self, folder: Path) -> None:
-        """Writes the tokenizer's files into ``folder``, in the Hugging Face layout."""
-        self.tokenizer.save_pretrained(str(folder))
+        """Writes the tokenizer's files into ``folder``, in the Hugging Face layout.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        try:
+            self.tokenizer.save_pretrained(str(folder))
+        except Exception as error:
+            found = _DISK_REFUSES.fullmatch(str(error))
+            if type(error) is not Exception or found is None:
+                raise
+            raise OSError(int(found["number"]), found["problem"]) from None

@@ -15,6 +15,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -59,10 +60,11 @@ class Readers:
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
                 process = context.Process(target=_read_parts, args=(plan, consumer, rooms, theirs), daemon=True)
-                process.start()
+                with _signals_held_back():
+                    process.start()
+                    self._processes.append(process)
                 theirs.close()
                 rooms.close_descriptor()
-                self._processes.append(process)
                 self._rooms.append(rooms)
         except BaseException:
             self.close()
@@ -127,10 +129,26 @@ def room_shape(plan: Plan, consumer: Consumer) -> RoomShape:
     return RoomShape(clips, plan.config.frames, plan.config.regions, plan.feature_dim, plan.box_dim)
 
 
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A process that starts in here gets none of ``_NOT_OURS`` before it has come so far as to ignore them.
+
+    Its first seconds are imports, in which a signal would end it. Ours wait as long, and come afterwards.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_OURS)
+    try:
+        resource_tracker.ensure_running()  # by itself the first start does this, which unblocks SIGINT and SIGTERM
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_OURS)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _read_parts(plan: Plan, consumer: Consumer, rooms: SharedRooms, pipe: Connection) -> None:
     """What a process does until its pipe is closed."""
     for number in _NOT_OURS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_OURS)  # what waited is dropped
     free = list(range(len(rooms)))
     with contextlib.suppress(EOFError, OSError):  # the trainer has closed its end, or is no more
         reader = PartReader(plan, consumer)

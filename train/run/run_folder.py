@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from safetensors import SafetensorError
+
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
 from train.config import TrainConfig
 from train.keeping.checkpoint_folder import latest
+from train.keeping.save_error import SaveError
 from train.model import RegionTextModel
 
 CONFIG_NAME, CHECKPOINTS, MODEL, BEST, LOCK = "config.yaml", "checkpoints", "model", "best", ".lock"
@@ -74,18 +77,47 @@ def open_run(config: TrainConfig) -> IO[bytes]:
 
 
 def write_model(model: RegionTextModel, run: Path, name: str, facts: Mapping[str, object]) -> Path:
-    """Writes the folder ``name`` of a run, whole or not at all; ``facts`` are for its card. Returns it."""
+    """Writes the folder ``name`` of a run, whole or not at all; ``facts`` are for its card. Returns it.
+
+    Raises:
+        SaveError: the disk does not take it; what stood there still does.
+    """
     target = run / name
     temporary, old = (run / f".{part}{atomic.TEMPORARY_SUFFIX}" for part in (name, f"{name}.old"))
-    for leftover in (temporary, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    model.save_pretrained(temporary, facts)
-    if target.exists():
-        os.replace(target, old)
-    os.replace(temporary, target)
+    try:
+        _put_back(old, target)
+        for leftover in (temporary, old):
+            if leftover.exists():
+                shutil.rmtree(leftover)
+        model.save_pretrained(temporary, facts)
+        atomic.fsync_tree(temporary)
+        _replace(temporary, target, old)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # room for the next attempt
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SaveError(
+            f"{target}: the model could not be written: {reason}; what stood there before is whole. Make room, then go"
+            " on with the same command and --resume"
+        ) from error
     shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _replace(temporary: Path, target: Path, old: Path) -> None:
+    """Gives a finished folder its name. No call of the system does that where another has it, so that one steps aside;
+    ended in between, the next ``write_model`` puts it back."""
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(temporary, target)
+    finally:
+        _put_back(old, target)
+    atomic.fsync(target.parent)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    if old.exists() and not target.exists():
+        os.replace(old, target)
 
 
 def _has_come_far(run: Path) -> bool:
