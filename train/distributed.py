@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import click
 import torch
 from torch import distributed
 
@@ -60,19 +61,20 @@ class Ranks:
         """What ``work``, in which ranks exchange nothing, gives; on all ranks, or an error on all.
 
         Raises:
-            InputError: it was refused here, or on another rank.
+            click.ClickException: it was refused here (the same error), or on another rank (with that one's exit code).
         """
         refusal, done = None, None
         try:
             done = work()
-        except InputError as error:
+        except click.ClickException as error:
             refusal = error
-        messages = self.gather(None if refusal is None else refusal.message)
+        found = self.gather(None if refusal is None else [refusal.message, refusal.exit_code])
         if refusal is not None:
             raise refusal
-        for rank, message in enumerate(messages):
-            if message is not None:
-                raise InputError(message if self.size == 1 else f"rank {rank}: {message}")
+        for rank, message, code in ((rank, *said) for rank, said in enumerate(found) if said is not None):
+            elsewhere = click.ClickException(f"rank {rank}: {message}")
+            elsewhere.exit_code = code
+            raise elsewhere
         return done  # type: ignore[return-value]
 
     def any(self, flag: bool) -> bool:

@@ -203,7 +203,7 @@ class Trainer:
             found = self.validation(self.model, self._autocast)
             if self.best is None or found[BEST_METRIC] > self.best.metric:
                 self.best = Best(found[BEST_METRIC], self.position.step)
-                write_model(self.model, self.config.out, BEST, self._facts())
+                self._write(BEST)
         self.spending.beside(time.perf_counter() - began)
         return {"step": self.position.step, "epoch": self.position.epoch} | found
 
@@ -302,11 +302,12 @@ class Trainer:
 
     def _finish(self) -> Path:
         """Writes the finished model on the first rank; the others wait for it."""
-        if self.ranks.is_first:
-            with self._averaged():
-                write_model(self.model, self.config.out, MODEL, self._facts())
-        self.ranks.wait()
+        with self._averaged():
+            self.ranks.agree(lambda: self.ranks.is_first and self._write(MODEL))
         return self.config.out / MODEL
+
+    def _write(self, name: str) -> Path:
+        return write_model(self.model, self.config.out, name, self._facts())
 
     def _facts(self) -> dict[str, object]:
         """What the model card tells."""
