@@ -85,10 +85,6 @@ class Ranks:
         distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.group)
         return bool(found)
 
-    def wait(self) -> None:
-        """Until every rank has come here."""
-        self.any(False)
-
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
