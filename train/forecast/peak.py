@@ -11,7 +11,8 @@ import torch
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _TERA = 1e12
-_MEASURED_FOR_S, _LEAST_TURNS = 0.3, 4
+_MEASURED_FOR_S, _TURN_S = 0.3, 0.075
+_SMALLEST, _LARGEST = 256, {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,28 @@ def sheet_flops(name: str, precision: str, tf32: bool = False) -> float | None:
 
 
 def measured_flops(device: torch.device, precision: str) -> float:
-    """The fastest of some products of square matrices, with the threads that torch has; takes half a second."""
-    size = 8192 if device.type == "cuda" else 1024
-    left = torch.ones(size, size, device=device, dtype=_DTYPES[precision])
-    product = left @ left
-    fastest, turns, began = float("inf"), 0, time.perf_counter()
-    while turns < _LEAST_TURNS or time.perf_counter() - began < _MEASURED_FOR_S:
-        _synchronise(device)
-        since = time.perf_counter()
-        torch.mm(left, left, out=product)
-        _synchronise(device)
-        fastest = min(fastest, time.perf_counter() - since)
-        turns += 1
+    """The fastest of some products of square matrices, with the threads that torch has; takes half a second.
+
+    The matrices are the largest that leave time for several turns: on a CPU without fp16 such products are very slow.
+    """
+    size, square = _SMALLEST, torch.ones(_SMALLEST, _SMALLEST, device=device, dtype=_DTYPES[precision])
+    fastest = min(_product_s(square), _product_s(square))  # the very first product of a process is slow
+    while size < _LARGEST.get(device.type, _SMALLEST) and 8 * fastest < _TURN_S:
+        size, square = 2 * size, square.repeat(2, 2)
+        fastest = min(_product_s(square), _product_s(square))
+    began = time.perf_counter()
+    while time.perf_counter() - began < _MEASURED_FOR_S:
+        fastest = min(fastest, _product_s(square))
     return 2.0 * size**3 / fastest
+
+
+def _product_s(square: torch.Tensor) -> float:
+    product = torch.empty_like(square)
+    _synchronise(square.device)
+    began = time.perf_counter()
+    torch.mm(square, square, out=product)
+    _synchronise(square.device)
+    return time.perf_counter() - began
 
 
 def _synchronise(device: torch.device) -> None:
