@@ -6,7 +6,7 @@ Letters: B videos, C sentences, F frames, R regions a frame, V feature width, K 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -50,24 +50,43 @@ class RegionBatch:
 class TextBatch:
     """C sentences, padded to the longest: [CLS] first, then word pieces and [SEP].
 
-    input_ids_CL: int64 [C, 1+L]. attention_mask_CL: bool [C, 1+L], false where padded.
+    input_ids_CL: int64 [C, 1+L]. attention_mask_CL: bool [C, 1+L], false where padded. lengths_C: tokens of each
+    sentence up to its last real one, at least one; counted where they are not given, which waits for a GPU's mask, and
+    kept by what is made of the batch, so that nobody waits for them again.
     """
 
     input_ids_CL: Tensor
     attention_mask_CL: Tensor
+    lengths_C: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.lengths_C and len(self):
+            object.__setattr__(self, "lengths_C", _lengths(self.attention_mask_CL))
 
     def __len__(self) -> int:
         return len(self.input_ids_CL)
 
     def __getitem__(self, rows: slice) -> TextBatch:
         """Some of the sentences, padded as before."""
-        return TextBatch(self.input_ids_CL[rows], self.attention_mask_CL[rows])
+        return TextBatch(self.input_ids_CL[rows], self.attention_mask_CL[rows], self.lengths_C[rows])
+
+    def trimmed(self) -> TextBatch:
+        """The sentences without the columns that are padding in all of them."""
+        width = max(self.lengths_C)
+        return TextBatch(self.input_ids_CL[:, :width], self.attention_mask_CL[:, :width], self.lengths_C)
 
     def to(self, device: torch.device | str) -> TextBatch:
         """The batch on another device."""
         return TextBatch(
-            self.input_ids_CL.to(device, non_blocking=True), self.attention_mask_CL.to(device, non_blocking=True)
+            self.input_ids_CL.to(device, non_blocking=True),
+            self.attention_mask_CL.to(device, non_blocking=True),
+            self.lengths_C,
         )
+
+
+def _lengths(attention_mask_CL: Tensor) -> list[int]:
+    positions = torch.arange(1, attention_mask_CL.shape[1] + 1, device=attention_mask_CL.device)
+    return (attention_mask_CL * positions).amax(1).clamp(min=1).tolist()
 
 
 def collate_regions(

@@ -62,15 +62,16 @@ class ContrastiveLoss:
             raise ValueError(f"{len(video.cls_BE)} videos with {len(pairs.text.cls_CE)} sentences are not pairs")
         gathers, ranks = config.gather and world_size() > 1, world_size()
         texts = gather_texts(pairs.text, bool(config.local_weight)) if gathers else [pairs.text]
+        counts = [len(text.cls_CE) for text in texts]  # of sentences and, as they are pairs, of videos
         zero = video.cls_BE.new_zeros((), dtype=widened(video.cls_BE).dtype)
         global_, local, similarity_BB = zero, zero, zero
         if config.global_weight:
             scores_BC = global_similarity(video.cls_BE, torch.cat([text.cls_CE for text in texts]))
-            scores_BB = gather_rows(scores_BC) if gathers else scores_BC
+            scores_BB = gather_rows(scores_BC, counts) if gathers else scores_BC
             global_, similarity_BB = info_nce(scores_BB, pairs.temperature), similarity_BB + scores_BB.detach()
         if config.local_weight:
             scores_BC = local_similarity(video, texts, config)
-            scores_BB = gather_rows(scores_BC) if gathers else scores_BC
+            scores_BB = gather_rows(scores_BC, counts) if gathers else scores_BC
             local, similarity_BB = self._local(scores_BB, pairs.temperature), similarity_BB + scores_BB.detach()
         total = config.global_weight * global_ + config.local_weight * local
         if ranks > 1 and not gathers and torch.is_grad_enabled():  # else nobody else is here to be weighed with

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from data_specs import atomic
 from data_specs.configuration import build
@@ -26,7 +26,7 @@ from data_specs.errors import InputError
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
 from train.model_card import model_card
-from train.networks.text_encoder import TextEncoder, load_backbone
+from train.networks.text_encoder import TextEncoder, load_backbone, new_backbone
 from train.networks.tokenizer import CaptionTokenizer
 from train.networks.video_encoder import VideoEncoder
 from train.networks.vit_weights import load_vit
@@ -125,7 +125,7 @@ class RegionTextModel(nn.Module):
 
     def forward(self, video: RegionBatch, text: TextBatch) -> PairEmbedding:
         """Both sides of a batch of matching pairs: what ranks that learn together call, so that gradients meet."""
-        words = self.encode_text(text)  # first: it waits for its sentences' lengths, and the device for nothing else
+        words = self.encode_text(text)  # first: copying its plan to a GPU waits for what is queued there
         return PairEmbedding(self.encode_video(video), words, self.temperature)
 
     def checkpoint_activations(self) -> None:
@@ -203,14 +203,14 @@ class RegionTextModel(nn.Module):
             tokenizer = AutoTokenizer.from_pretrained(str(folder), config=text_config, local_files_only=True)
             words = CaptionTokenizer(tokenizer, config.max_words)
             with torch.device("meta"):  # takes no memory: config.json is not to be trusted before the weights agree
-                skeleton = cls(config, AutoModel.from_config(text_config), words, loss)
+                skeleton = cls(config, new_backbone(text_config), words, loss)
         except _BROKEN_DESCRIPTION as error:
             detail = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{folder}: config.json or the tokenizer's files are missing or broken: {detail}"
             ) from None
         _check_shapes(skeleton, folder / WEIGHTS_NAME)
-        model = cls(config, AutoModel.from_config(text_config), words, loss)
+        model = cls(config, new_backbone(text_config), words, loss)
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
         return model.to(device).eval()
 

@@ -15,14 +15,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data_specs import atomic
 from data_specs.errors import InputError
 from train.importing.foreign_weights import read_state_dict
 from train.importing.release_layout import LOSS, SPATIAL, TEXT_ENCODER, ImportPlan, plan_import
 from train.model import RegionTextModel
-from train.networks.text_encoder import PACKAGED, load_backbone
+from train.networks.text_encoder import PACKAGED, load_backbone, new_backbone
 from train.networks.tokenizer import CaptionTokenizer
 from train.start import TEMPORAL, fit_temporal
 
@@ -109,7 +109,7 @@ def import_release(
     _check_values(tensors, plan, checkpoint)
     words = CaptionTokenizer(_load_tokenizer(tokenizer, plan.text.vocab_size), plan.model.max_words)
     config = plan.model.model_copy(update={"frames": frames or plan.model.frames})
-    model = RegionTextModel(config, AutoModel.from_config(plan.text), words, LOSS)
+    model = RegionTextModel(config, new_backbone(plan.text), words, LOSS)
     with torch.no_grad():
         weights = {ours: _sum(tensors, theirs) for ours, theirs in plan.sources.items()}
         weights[TEMPORAL] = fit_temporal(weights[TEMPORAL], config.frames, temporal)

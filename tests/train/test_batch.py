@@ -10,7 +10,7 @@ import torch
 
 from data_specs.errors import InputError
 from data_specs.regions import Regions
-from train.batch import collate_regions, select_frames
+from train.batch import TextBatch, collate_regions, select_frames
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,17 @@ def test_clips_of_different_widths_are_refused(make_regions: Callable[..., Regio
         collate_regions(clips, 1, 4, 7)
     with pytest.raises(InputError, match="at least one clip"):
         collate_regions([], 1, 4, 7)
+
+
+def test_lengths_of_sentences_are_counted_once() -> None:
+    """The meta device has no values: what is made of a batch there must have taken the lengths along."""
+    mask_CL = torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 1, 0, 0]]).bool()
+    text = TextBatch(torch.zeros(4, 5, dtype=torch.int64), mask_CL)
+    assert text.lengths_C == [2, 4, 1, 3]
+    elsewhere = text.to("meta")
+    assert elsewhere.lengths_C == [2, 4, 1, 3]
+    assert elsewhere[1:3].lengths_C == [4, 1]
+    trimmed = elsewhere[2:].trimmed()
+    assert trimmed.lengths_C == [1, 3] and trimmed.input_ids_CL.shape == trimmed.attention_mask_CL.shape == (2, 3)
+    assert torch.equal(text.trimmed().attention_mask_CL, mask_CL[:, :4])
+    assert len(text[4:]) == 0 and text[4:].lengths_C == []

@@ -91,6 +91,17 @@ def test_save_and_load_give_equal_embeddings(
     assert torch.equal(loaded.encode_text(tokens).words_CLE, model.encode_text(tokens).words_CLE)
 
 
+def test_a_description_in_half_gives_float32(model: RegionTextModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["text_config"]["dtype"] = "float16"
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    loaded = RegionTextModel.from_pretrained(tmp_path)
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    tokens = model.tokenizer(SENTENCES)
+    assert torch.equal(loaded.encode_text(tokens).cls_CE, model.encode_text(tokens).cls_CE)
+
+
 def test_the_packaged_encoder_loads_offline_and_round_trips(tmp_path: Path) -> None:
     config = ModelConfig.model_validate({"preset": "tiny", "feature_dim": 12})
     model = RegionTextModel.create(config).eval()

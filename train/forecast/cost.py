@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from train.config import LossConfig, ModelConfig, TrainConfig
 
-_SPECIAL = 2  # [CLS] and [SEP] of a sentence are no words
+_SPECIAL = 2  # [CLS] and [SEP]; no words of a sentence but in the release form, which takes [SEP] for one
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,13 @@ def step_cost(
 
     frozen_text: only the text's projection learns. chunked: each chunk is embedded once more, with its graph.
     checkpointed: blocks are computed again in the backward pass. ranks: without ``loss.gather`` each scores its own
-    pairs alone.
+    pairs alone. With the release form's loss the text encoder reads padded positions too, whose vectors count there.
     """
+    read = [model.max_words + _SPECIAL] * len(lengths) if loss.local_form == "release" else lengths
     video = video_cost(model, frames, regions) if lengths else StepCost(0, 0)
-    encoders = _times(video, len(lengths)) + text_cost(model, text, lengths, frozen_text)
+    encoders = _times(video, len(lengths)) + text_cost(model, text, read, frozen_text)
     again = encoders.forward * (chunked + checkpointed)
-    scores = loss_cost(model.joint_dim, loss, frames * regions, lengths, 1 if loss.gather else ranks)
+    scores = loss_cost(model, loss, frames * regions, lengths, 1 if loss.gather else ranks)
     return encoders + StepCost(0, 0, again) + scores
 
 
@@ -112,24 +113,31 @@ def video_cost(model: ModelConfig, frames: int, regions: int) -> StepCost:
 
 
 def text_cost(model: ModelConfig, text: TextSizes, lengths: Sequence[int], frozen: bool) -> StepCost:
-    """Sentences without their padding."""
+    """Sentences of so many tokens; where padding is left out, without it."""
     tokens, pairs = sum(lengths), sum(length * length for length in lengths)
     backbone = 2.0 * tokens * text.linear + 4.0 * text.layers * pairs * text.width
     projection = 2.0 * tokens * text.width * model.joint_dim
     return StepCost(backbone + projection, projection if frozen else 2 * (backbone + projection))
 
 
-def loss_cost(joint_dim: int, loss: LossConfig, regions: int, lengths: Sequence[int], ranks: int) -> StepCost:
+def loss_cost(model: ModelConfig, loss: LossConfig, regions: int, lengths: Sequence[int], ranks: int) -> StepCost:
     """Scores of all pairs that are compared; ``regions`` is N. Local scores are made again in the backward pass.
 
-    The release form also has the norms of what is attended to: a product of each pair's attention with a Gram matrix.
+    The release form has two directions: regions look for the real words, [SEP] among them, and all ``max_words + 1``
+    positions of a sentence for regions. These are ``useful``: padded queries are part of what that form is defined as,
+    so nothing less gives its value. It also has the norms of what is attended to: a product of each pair's attention
+    with a Gram matrix; making these matrices, of one item each, is left out.
     """
-    B, words = len(lengths), [max(0, length - _SPECIAL) for length in lengths]
-    global_ = 2.0 * B * B * joint_dim / ranks if loss.global_weight else 0.0
-    local = 2.0 * B * regions * sum(words) * joint_dim / ranks if loss.local_weight else 0.0
-    if loss.local_form == "release":
-        norms = 2.0 * B * regions * sum(L * (L + regions) for L in words) / ranks
-        local = 2 * local + norms if local else 0.0  # both directions
+    B, E = len(lengths), model.joint_dim
+    global_ = 2.0 * B * B * E / ranks if loss.global_weight else 0.0
+    if not loss.local_weight:
+        local = 0.0
+    elif loss.local_form == "release":
+        words, queries = [max(0, length - 1) for length in lengths], B * (model.max_words + 1)
+        to_words = sum(L * (E + L) for L in words)
+        local = 2.0 * B * regions * (to_words + queries * (E + regions)) / ranks
+    else:
+        local = 2.0 * B * regions * sum(max(0, length - _SPECIAL) for length in lengths) * E / ranks
     return StepCost(global_ + local, 2 * (global_ + local), local)
 
 

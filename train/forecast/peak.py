@@ -11,7 +11,8 @@ import torch
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _TERA = 1e12
-_MEASURED_FOR_S, _LEAST_TURNS = 0.3, 4
+_MEASURED_FOR_S = 0.3
+_SMALLEST, _LARGEST = 256, {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,31 @@ def sheet_flops(name: str, precision: str, tf32: bool = False) -> float | None:
 
 
 def measured_flops(device: torch.device, precision: str) -> float:
-    """The fastest of some products of square matrices, with the threads that torch has; takes half a second."""
-    size = 8192 if device.type == "cuda" else 1024
-    left = torch.ones(size, size, device=device, dtype=_DTYPES[precision])
-    product = left @ left
-    fastest, turns, began = float("inf"), 0, time.perf_counter()
-    while turns < _LEAST_TURNS or time.perf_counter() - began < _MEASURED_FOR_S:
-        _synchronise(device)
-        since = time.perf_counter()
-        torch.mm(left, left, out=product)
-        _synchronise(device)
-        fastest = min(fastest, time.perf_counter() - since)
-        turns += 1
-    return 2.0 * size**3 / fastest
+    """The fastest of some products of square matrices, with the threads that torch has; takes half a second.
+
+    They grow while the time allows: on a CPU without fp16 such products are very slow. Small ones alone would not do:
+    on a busy machine they take as long as threads wait for each other.
+    """
+    square = torch.ones(_SMALLEST, _SMALLEST, device=device, dtype=_DTYPES[precision])
+    _product_flops(square)  # the very first product of a process is slow
+    best = last = _product_flops(square)
+    while len(square) < _LARGEST.get(device.type, _SMALLEST) and 2.0 * (2 * len(square)) ** 3 < last * _MEASURED_FOR_S:
+        square = square.repeat(2, 2)
+        last = _product_flops(square)
+        best = max(best, last)
+    began = time.perf_counter()
+    while time.perf_counter() - began < _MEASURED_FOR_S:
+        best = max(best, _product_flops(square))
+    return best
+
+
+def _product_flops(square: torch.Tensor) -> float:
+    product = torch.empty_like(square)
+    _synchronise(square.device)
+    began = time.perf_counter()
+    torch.mm(square, square, out=product)
+    _synchronise(square.device)
+    return 2.0 * len(square) ** 3 / (time.perf_counter() - began)
 
 
 def _synchronise(device: torch.device) -> None:

@@ -5,6 +5,7 @@ Letters: B videos, F frames, R regions a frame, V feature width, K box width.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from data_specs.errors import InputError
 from train.batch import RegionBatch
@@ -21,6 +23,7 @@ from train.device import DTYPES, choose_device
 from train.forecast.cost import TextSizes, step_cost
 from train.forecast.counts import checkpoint_bytes, checkpoints_at_once, counted, counts_of
 from train.forecast.estimate import Measured, Prediction
+from train.keeping.ema import Ema
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.cached_gradients import learn
@@ -86,10 +89,14 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
 
 
 def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs]) -> tuple[float, float]:
-    """Seconds of a step (median; the first is not counted) and the most MB held; the model learns from it."""
+    """Seconds of a step (median; the first is not counted) and the most MB held; the model learns from it.
+
+    A step is the trainer's: the gradient is clipped, and the weights are averaged where they are to be.
+    """
     device, dtype = choose_device(config.device), DTYPES.get(config.precision)
     model = model.to(device)
     loss, optimiser = ContrastiveLoss(config.loss), make_optimiser(model, config.optimiser)
+    average = Ema(model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     took: list[float] = []
     for pairs in islice(cycle(batches), _MOST_STEPS + 1):
@@ -100,8 +107,12 @@ def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs
             chunk_size=config.chunk_size, scale=scaler.scale,
             autocast=lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
         )  # fmt: skip
+        scaler.unscale_(optimiser)
+        clip_grad_norm_(model.parameters(), config.optimiser.clip_norm or math.inf)
         scaler.step(optimiser)
         scaler.update()
+        if average is not None:
+            average.update(model)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         took.append(time.perf_counter() - began)

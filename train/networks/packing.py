@@ -1,6 +1,6 @@
 """Sentences laid end to end in rows of one width, so that hardly any padding is encoded.
 
-Letters: C sentences, L word tokens, P rows of W tokens.
+Letters: C sentences, L word tokens, P rows of W tokens, T real tokens of all sentences.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class Packing:
     """Where each token lies.
 
     source_PW: int64 [P, W], the place in the flattened [C, 1+L] that a token comes from; 0 at padding. position_PW:
-    int64 [P, W], its position in its sentence. sentence_PW: int64 [P, W], its sentence; -1 at padding.
+    int64 [P, W], its position in its sentence. sentence_PW: int64 [P, W], its sentence; -1 at padding. place_T: int64
+    [T], the places of the real tokens in the flattened [P, W], ascending.
     """
 
     source_PW: Tensor
     position_PW: Tensor
     sentence_PW: Tensor
+    place_T: Tensor
 
     @classmethod
     def of(cls, lengths_C: Sequence[int], padded_length: int) -> Packing:
@@ -60,13 +62,14 @@ class Packing:
         sizes = torch.tensor([lengths_C[c] for c in order])
         sentence = torch.tensor(order).repeat_interleave(sizes)
         within = torch.arange(len(sentence)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-        places = torch.tensor(starts).repeat_interleave(sizes) + within
+        place = torch.tensor(starts).repeat_interleave(sizes) + within
         values = (sentence * padded_length + within, 0), (within, 0), (sentence, -1)
-        return cls(*(_filled((len(rows), width), places, *value) for value in values))
+        return cls(*(_filled((len(rows), width), place, *value) for value in values), place)
 
     def to(self, device: torch.device) -> Packing:
         """The same on another device."""
-        return Packing(*(t.to(device, non_blocking=True) for t in (self.source_PW, self.position_PW, self.sentence_PW)))
+        tensors = (self.source_PW, self.position_PW, self.sentence_PW, self.place_T)
+        return Packing(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
     def mask(self) -> Tensor:
         """Which tokens may attend to which: bool [P, 1, W, W]: those of one sentence, and padding to padding."""
@@ -77,13 +80,17 @@ class Packing:
         return tokens_CL.flatten()[self.source_PW]
 
     def put_back(self, vectors_PWE: Tensor, sentences: int, padded_length: int) -> Tensor:
-        """Vectors in rows back to [C, 1+L, E]; 0 where there was padding."""
-        real_PW = self.sentence_PW >= 0
+        """Vectors in rows back to [C, 1+L, E]; 0 where there was padding.
+
+        By places, not by a mask: a GPU would have to finish what it was given before it could say how many there are.
+        """
+        vectors_TE = vectors_PWE.flatten(0, 1).index_select(0, self.place_T)
+        source_T = self.source_PW.flatten().index_select(0, self.place_T)
         out = vectors_PWE.new_zeros(sentences * padded_length, vectors_PWE.shape[-1])
-        return out.index_copy(0, self.source_PW[real_PW], vectors_PWE[real_PW]).view(sentences, padded_length, -1)
+        return out.index_copy(0, source_T, vectors_TE).view(sentences, padded_length, -1)
 
 
-def _filled(shape_PW: tuple[int, int], places: Tensor, values: Tensor, elsewhere: int) -> Tensor:
+def _filled(shape_PW: tuple[int, int], place_T: Tensor, values: Tensor, elsewhere: int) -> Tensor:
     out = torch.full((shape_PW[0] * shape_PW[1],), elsewhere)
-    out[places] = values
+    out[place_T] = values
     return out.view(shape_PW)

@@ -65,7 +65,10 @@ class TextEncoder(nn.Module):
                 f"checkpoint_activations: a text encoder of type {self.backbone.config.model_type!r} cannot compute its"
                 " layers again; set checkpoint_activations=false, or chunk_size to embed fewer clips at a time"
             )
-        self.backbone.activation_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it between 5.17 and 5.23, and warns of the old name since
+        named = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+        enable = next(getattr(self.backbone, name) for name in named if hasattr(self.backbone, name))
+        enable({"use_reentrant": False})
 
     def forward(self, batch: TextBatch, trim: bool = True) -> Tensor:
         """Joint-space vectors [C, 1+L, E] of all tokens, [CLS] first; not normalised.
@@ -76,20 +79,21 @@ class TextEncoder(nn.Module):
         """
         if not trim:
             return self._encode(batch.input_ids_CL, batch.attention_mask_CL.long())
-        lengths_C = _lengths(batch.attention_mask_CL)
-        return self._packed(batch.input_ids_CL, lengths_C) if self._packs else self._grouped(batch, lengths_C)
+        return self._packed(batch) if self._packs else self._grouped(batch)
 
     @property
     def _packs(self) -> bool:
         config = self.backbone.config
         return config.model_type in _PACKS and config._attn_implementation == "sdpa"
 
-    def _packed(self, input_ids_CL: Tensor, lengths_C: list[int]) -> Tensor:
-        packing = Packing.of(lengths_C, input_ids_CL.shape[1]).to(input_ids_CL.device)
+    def _packed(self, batch: TextBatch) -> Tensor:
+        input_ids_CL = batch.input_ids_CL
+        packing = Packing.of(batch.lengths_C, input_ids_CL.shape[1]).to(input_ids_CL.device)
         vectors = self._encode(packing.take(input_ids_CL), packing.mask(), position_ids=packing.position_PW)
         return packing.put_back(vectors, *input_ids_CL.shape)
 
-    def _grouped(self, batch: TextBatch, lengths_C: list[int]) -> Tensor:
+    def _grouped(self, batch: TextBatch) -> Tensor:
+        lengths_C = batch.lengths_C
         groups = length_groups(lengths_C, CPU_OVERHEAD if batch.input_ids_CL.device.type == "cpu" else GPU_OVERHEAD)
         if len(groups) == 1:
             return self._trimmed(batch.input_ids_CL, batch.attention_mask_CL, max(lengths_C))
@@ -113,14 +117,15 @@ class TextEncoder(nn.Module):
         return self.proj(found.last_hidden_state)
 
 
-def _lengths(attention_mask_CL: Tensor) -> list[int]:
-    """Tokens of each sentence up to its last real one, at least one."""
-    positions = torch.arange(1, attention_mask_CL.shape[1] + 1, device=attention_mask_CL.device)
-    return (attention_mask_CL * positions).amax(1).clamp(min=1).tolist()
+def new_backbone(config: PreTrainedConfig) -> PreTrainedModel:
+    """An encoder of that description with random weights, in float32 even if those it describes were stored in half."""
+    return AutoModel.from_config(config, dtype=torch.float32)
 
 
 def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The pretrained encoder and tokenizer of that name: ``minilm``, a folder, or a Hugging Face hub name.
+
+    Its weights are float32, however they are stored: an optimiser's steps would be lost in half precision.
 
     Raises:
         InputError: it cannot be had, or is no encoder with a [CLS]; the message names what is missing and the way out.
@@ -128,7 +133,7 @@ def load_backbone(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     source = str(_packaged_folder(name)) if name in PACKAGED else name
     tokenizer = _load(AutoTokenizer.from_pretrained, name, source)
     _check_fit(name, _load(AutoConfig.from_pretrained, name, source), tokenizer)
-    return _load(AutoModel.from_pretrained, name, source), tokenizer
+    return _load(AutoModel.from_pretrained, name, source, dtype=torch.float32), tokenizer
 
 
 def _check_fit(name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -151,9 +156,9 @@ def _packaged_folder(name: str) -> Path:
     return folder
 
 
-def _load(loader: Callable[..., Any], name: str, source: str) -> Any:
+def _load(loader: Callable[..., Any], name: str, source: str, **options: Any) -> Any:
     try:
-        return loader(source)
+        return loader(source, **options)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

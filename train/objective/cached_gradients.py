@@ -117,10 +117,7 @@ class _Chunk:
     def _text(self) -> TextBatch:
         """The sentences, without the columns that are padding in all of them, where these are not part of the form."""
         text = self.text[self.rows]
-        if not self.may_trim:
-            return text
-        width = int(text.attention_mask_CL.any(0).nonzero().amax()) + 1
-        return TextBatch(text.input_ids_CL[:, :width], text.attention_mask_CL[:, :width])
+        return text.trimmed() if self.may_trim else text
 
 
 def _leaves(chunks: list[PairEmbedding]) -> PairEmbedding:

@@ -70,10 +70,11 @@ def joined_pairs(pairs: Sequence[PairEmbedding]) -> PairEmbedding:
     )
 
 
-def gather_rows(rows_BC: Tensor) -> Tensor:
-    """The rows of all ranks, in order of rank. The gradient is that of the rank's own rows times the ranks: each
-    computes the same loss, but only its own rows lead on to its parameters, and averaging divides by the ranks."""
-    return _GatherRows.apply(rows_BC)
+def gather_rows(rows_BC: Tensor, counts: Sequence[int]) -> Tensor:
+    """The rows of all ranks, in order of rank; ``counts``: how many each has. The gradient is that of the rank's own
+    rows times the ranks: each computes the same loss, but only its own rows lead on to its parameters, and averaging
+    divides by the ranks."""
+    return _GatherRows.apply(rows_BC, counts)
 
 
 def share_of_all(clips: int, device: torch.device) -> float:
@@ -105,8 +106,7 @@ class _Gather(torch.autograd.Function):
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows_BC: Tensor) -> Tensor:
-        counts = [count for (count,) in _gather_integers(rows_BC.shape[:1], rows_BC.device)]
+    def forward(ctx: Any, rows_BC: Tensor, counts: Sequence[int]) -> Tensor:
         ctx.first = sum(counts[: distributed.get_rank()])
         ctx.count = len(rows_BC)
         rows_WBC = _all_gather(_padded(rows_BC, (max(counts),)))
@@ -114,8 +114,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return grad[ctx.first : ctx.first + ctx.count] * world_size()
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad[ctx.first : ctx.first + ctx.count] * world_size(), None
 
 
 class _WeighGradient(torch.autograd.Function):

@@ -14,6 +14,7 @@ from train.config import LossConfig, ModelConfig, TrainConfig
 from train.forecast.cost import StepCost, TextSizes, loss_cost, run_cost, step_cost, text_cost, video_cost
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
+from train.objective.release_form import release_similarity
 
 B, L, R = 6, 9, 5
 
@@ -69,8 +70,8 @@ def test_a_whole_step_agrees_with_the_counter(model_config: ModelConfig) -> None
     assert cost.useful < cost.done
 
 
-def test_the_objective_agrees_with_the_counter_on_the_plain_formula() -> None:
-    N, E, pairs, words = 20, 64, 24, 11
+def test_the_objective_agrees_with_the_counter_on_the_plain_formula(model_config: ModelConfig) -> None:
+    N, E, pairs, words = 20, model_config.joint_dim, 24, 11
     regions, cls = torch.randn(pairs * N, E, requires_grad=True), torch.randn(pairs, E, requires_grad=True)
     sentences, whole = (torch.randn(size, E, requires_grad=True) for size in (pairs * words, pairs))
 
@@ -79,9 +80,35 @@ def test_the_objective_agrees_with_the_counter_on_the_plain_formula() -> None:
         local = (scores.softmax(-1) * scores).sum(-1).mean(1)
         (local + cls @ whole.T).sum().backward()
 
-    cost = loss_cost(E, LossConfig(), N, [words + 2] * pairs, ranks=1)
+    cost = loss_cost(model_config, LossConfig(), N, [words + 2] * pairs, ranks=1)
     assert counted(work) == pytest.approx(cost.useful, rel=0.01)
     assert cost.again == pytest.approx(2 * pairs * N * pairs * words * E), "our own makes the local scores again"
+
+
+def test_the_release_form_agrees_with_the_counter(model_config: ModelConfig) -> None:
+    """Sentences of equal length, padded; items so small beside their number that their Gram matrices hardly count."""
+    N, E, pairs, words, padded = 6, model_config.joint_dim, 48, 4, model_config.max_words + 1
+    regions, positions = (torch.randn(pairs, many, E, requires_grad=True) for many in (N, padded))
+    is_region = torch.ones(pairs, N, dtype=torch.bool)
+    is_word = (torch.arange(padded) < words + 1).expand(pairs, padded)  # [SEP] is one
+
+    def work() -> None:
+        release_similarity(regions, is_region, positions, is_word, True, 1 << 24).sum().backward()
+
+    loss = LossConfig(local_form="release", global_weight=0)
+    cost = loss_cost(model_config, loss, N, [words + 2] * pairs, ranks=1)
+    assert counted(work) == pytest.approx(cost.done, rel=0.03)
+
+
+def test_a_step_in_the_release_form_agrees_with_the_counter(model_config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    loss = LossConfig(local_form="release")
+    model = RegionTextModel.create(model_config, loss)
+    video, _ = batch(model_config, 2)
+    text = model.tokenizer(["a red star moves left"] * B)
+    cost = step_cost(model_config, TextSizes.of(model.text_encoder.backbone), loss, 2, R, [7] * B)
+    done = counted(lambda: ContrastiveLoss(loss)(model(video, text)).total.backward())
+    assert done == pytest.approx(cost.done, rel=0.03)
 
 
 def test_parts_that_are_computed_again_or_not_at_all(model_config: ModelConfig) -> None:
@@ -98,7 +125,7 @@ def test_parts_that_are_computed_again_or_not_at_all(model_config: ModelConfig) 
     assert cost(chunked=True).useful == plain.useful
     assert cost(frozen_text=True).backward < plain.backward and cost(frozen_text=True).forward == plain.forward
     apart = cost(loss=LossConfig(gather=False), ranks=2)
-    scores = loss_cost(model_config.joint_dim, LossConfig(), 2 * R, lengths, 1)
+    scores = loss_cost(model_config, LossConfig(), 2 * R, lengths, 1)
     assert plain.useful - apart.useful == pytest.approx(scores.useful / 2)
     only_global = cost(loss=LossConfig(local_weight=0))
     assert only_global.again == 0 and only_global.useful < plain.useful

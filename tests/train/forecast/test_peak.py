@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from train.forecast.peak import peak_of, sheet_flops
+from train.forecast import peak
+from train.forecast.peak import measured_flops, peak_of, sheet_flops
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,30 @@ def test_tf32_where_there_is_some() -> None:
 def test_a_cpu_is_measured(precision: str) -> None:
     found = peak_of(torch.device("cpu"), precision)
     assert found.source == "measured" and 1e6 < found.flops < 1e15
+
+
+@pytest.mark.parametrize(("flops", "largest"), [(1e8, 256), (1e9, 512), (1e10, 1024), (1e13, 1024)])
+def test_a_slow_device_is_measured_in_bounded_time(monkeypatch: pytest.MonkeyPatch, flops: float, largest: int) -> None:
+    """A device of that speed, by its own clock."""
+    now, sizes = [0.0], []
+
+    def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        sizes.append(len(left))
+        now[0] += 2 * len(left) ** 3 / flops + 1e-5
+
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(torch, "mm", product)
+    assert measured_flops(torch.device("cpu"), "fp16") == pytest.approx(flops, rel=0.1)
+    assert max(sizes) == largest and now[0] < 1.2
+
+
+def test_a_busy_machine_is_measured_at_large_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that wait for each other add the same to every product."""
+    now = [0.0]
+
+    def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        now[0] += 2 * len(left) ** 3 / 1e11 + 0.03
+
+    monkeypatch.setattr(peak, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(torch, "mm", product)
+    assert measured_flops(torch.device("cpu"), "fp32") == pytest.approx(2 * 1024**3 / (0.03 + 2 * 1024**3 / 1e11))

@@ -127,8 +127,31 @@ def test_layers_computed_again_give_equal_gradients(model_config: ModelConfig) -
             encoder.checkpoint_activations()
         torch.manual_seed(0)
         found.append(gradients(encoder, encoder(batch), batch.attention_mask_CL))
-    assert backbone.is_activation_checkpointing
+    assert any(getattr(layer, "gradient_checkpointing", False) for layer in backbone.modules())
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_layers_are_computed_again_by_its_older_name_too(
+    model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In transformers 5.17 there is but the other name, for the same."""
+    monkeypatch.delattr(PreTrainedModel, "activation_checkpointing_enable")
+    monkeypatch.setattr(
+        PreTrainedModel, "gradient_checkpointing_enable", PreTrainedModel._activation_checkpointing_enable
+    )
+    backbone, _ = load_backbone(model_config.text_encoder)
+    TextEncoder(backbone, 16).checkpoint_activations()
+    assert any(getattr(layer, "gradient_checkpointing", False) for layer in backbone.modules())
+
+
+def test_weights_stored_in_half_are_loaded_in_float32(text_folder: Path, tmp_path: Path) -> None:
+    backbone, tokenizer = load_backbone(str(text_folder))
+    for whole in (backbone.half(), tokenizer):
+        whole.save_pretrained(tmp_path)
+    loaded, _ = load_backbone(str(tmp_path))
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32} and loaded.config.dtype == torch.float32
+    batch = make_batch([3, 0])
+    assert TextEncoder(loaded, 16)(batch).dtype == torch.float32
 
 
 def test_an_encoder_that_cannot_is_told(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def work(rank: int, rendezvous: str) -> None:
     for form, wanted in zip(FORMS, alone, strict=True):
         own_negatives_count_clips_alike(rank, form, wanted)
     uneven_release_widths(rank, uneven)
+    counts_are_exchanged_once(rank)
     distributed.destroy_process_group()
 
 
@@ -124,6 +125,22 @@ def uneven_release_widths(rank: int, expected: tuple[float, list[torch.Tensor]])
     assert abs(total.item() - expected[0]) < 1e-9
     for ours, wanted in zip(averaged(model), expected[1], strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-8, atol=1e-9)
+
+
+def counts_are_exchanged_once(rank: int) -> None:
+    """Each exchange of numbers makes a GPU wait; those of the sentences serve both similarities."""
+    pairs, all_gather, numbers = TinyModel("slides")(*batches_of("slides")[rank]), distributed.all_gather, []
+
+    def counting(found: list[torch.Tensor], own: torch.Tensor) -> None:
+        numbers.extend([own] if own.dtype == torch.int64 else [])
+        all_gather(found, own)
+
+    distributed.all_gather = counting
+    try:
+        ContrastiveLoss(LossConfig())(pairs)
+    finally:
+        distributed.all_gather = all_gather
+    assert len(numbers) == 1, numbers
 
 
 def averaged(model: torch.nn.Module) -> list[torch.Tensor]:
