@@ -50,15 +50,16 @@ eval-msrvtt: setup ## DATA_ROOT=folder [DETECTOR= FRAMES= WORKERS= ARGS=]: text-
 	@$(PIPELINE) eval-msrvtt $(EXTRACT_OPTIONS)
 
 doctor: setup ## NAME=pipeline [and what its own target takes]: what would fail later, before a long run
-	@$(RUN) pipelines doctor "$$NAME" $${DATASET:+--set "dataset=$$DATASET"} $(EXTRACT_OPTIONS)
+	@$(RUN) pipelines doctor "$$NAME" $${DATASET:+--set "dataset=$$DATASET"} \
+		$${SHARDS:+--set "shards=[$$SHARDS]"} $(EXTRACT_OPTIONS)
 
 ##@ Work on the code
 lint: setup ## ruff: lint and format, without changing a file
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 
-bench: setup ## [NAME=check|extract ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
-	@set -e; for name in $${NAME:-check extract}; do $(RUN) bench.$$name $$ARGS; done
+bench: setup ## [NAME=check|extract|train ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
+	@set -e; for name in $${NAME:-check extract train}; do $(RUN) bench.$$name $$ARGS; done
 
 lock: setup ## remakes the hash-pinned locks from setup.cfg and install/bootstrap.in (ARGS=--upgrade)
 	@set -e; compile() { .venv/bin/uv pip compile --quiet --python .venv/bin/python --universal --python-version 3.11 \

@@ -15,7 +15,7 @@ from data_specs.errors import InputError, did_you_mean
 class Settings(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {error}") from None
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise InputError(f"{path}: expected a mapping of keys, found {type(tree).__name__}")
@@ -55,7 +55,7 @@ def override(tree: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, A
             raise InputError(f"--set {assignment}: write it as key=value, for example --set loss.temperature=0.05")
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, RecursionError) as error:
             raise InputError(f"--set {assignment}: the value is not valid YAML: {error}") from None
         *parents, leaf = dotted.split(".")
         node = result

@@ -28,7 +28,7 @@ def location(given: str | Path | UPath) -> Location:
         found = UPath(given)
         _ = found.fs
     except (ValueError, ImportError) as error:
-        raise InputError(f"{text}: not a URL that can be written to: {error}") from None
+        raise InputError(f"{text}: not a URL that can be reached: {error}") from None
     return Path(found.path) if found.protocol in ("file", "local") else found
 
 
@@ -54,7 +54,7 @@ def store_errors(folder: Location) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if is_local(folder) or isinstance(error, OSError):
+        if is_local(folder) or isinstance(error, (OSError, InputError)):
             raise
         raise OSError(f"{folder}: {type(error).__name__}: {error}") from error
 

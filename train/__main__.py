@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,9 @@ def run(config: Path, assignments: tuple[str, ...], resume: bool, workers: int, 
     where it was saved. Exit codes: 0 done, or saved upon SIGTERM; 1 done but samples could not be read (listed), or
     training diverged; 2 wrong input or configuration; 130 interrupted.
     """
+    if (min_workers := cluster.get("min_workers")) is not None and not workers:
+        raise click.UsageError(f"--min-workers {min_workers} is for Ray: give --workers, too")
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # by default it kills, and there is nothing to save yet
     settings = load(TrainConfig, config, assignments)
     from transformers.utils import logging  # torch and transformers take seconds: --help and a typo should not
 

@@ -19,6 +19,8 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(device.type)
     except RuntimeError:
         raise InputError(f"device: {name!r} is none; write auto, cpu, cuda or cuda:0") from None
     if device.type == "cuda":
@@ -30,7 +32,13 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` is bf16 where a CUDA device computes in it, fp16 on older ones, fp32 on a CPU."""
+    """``auto`` is bf16 where a CUDA device computes in it, fp16 on older ones, fp32 on a CPU.
+
+    Raises:
+        InputError: fp16 on a CPU, which computes in it a hundred times slower and overflows.
+    """
+    if name == "fp16" and device.type != "cuda":
+        raise InputError("precision: fp16 is for GPUs; on a CPU choose fp32 or bf16")
     if name != "auto":
         return name
     if device.type != "cuda":

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from train.reading.loader import Readers, room_shape
 from train.reading.parts import Part, PartReader
 from train.reading.plan import Consumer, Plan
 from train.reading.shared_rooms import RoomShape
-from train.reading.sources import Shard, open_sources
+from train.reading.sources import Shard, Source, open_sources
 
 MAX_CORRUPT_IN_A_ROW = 100
 T = TypeVar("T")
@@ -78,6 +78,11 @@ class RegionStream:
     def feature_dim(self) -> int:
         """V, the width of all features."""
         return self._plan.feature_dim
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The folders, in the order in which they take turns."""
+        return self._plan.sources
 
     @property
     def shards(self) -> list[Shard]:

@@ -37,6 +37,7 @@ from train.run.journal import VALIDATION, Journal
 from train.run.progress import ProgressReport
 from train.run.run_folder import BEST, CHECKPOINTS, MODEL, check_run, open_run, write_model
 from train.run.spending import Spending
+from train.run.wandb_log import check_package
 from train.start import make_model
 from train.stream import Batch, RegionStream, ahead
 from train.validation import BEST as BEST_METRIC
@@ -64,7 +65,7 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
         InputError: data, model or run folder do not allow it.
         NonFiniteError: training diverged.
     """
-    with joined(config.device) as ranks, _room(config.out):
+    with Interruptions(config.out) as told, joined(config.device) as ranks, _room(config.out):
         config = ranks.agree(lambda: _checked(config, resume))
         # One rank looks for all: another's disk could show another checkpoint, and they would learn apart.
         standing = ranks.agree(lambda: search(config.out / CHECKPOINTS) if resume and ranks.is_first else Search())
@@ -72,7 +73,7 @@ def train(config: TrainConfig, resume: bool = False) -> Outcome:
         trainer = ranks.agree(lambda: Trainer(config, ranks, config.out / CHECKPOINTS / found if found else None))
         lock = ranks.agree(lambda: open_run(config) if ranks.is_first else None)
         with lock or nullcontext():
-            outcome = trainer.run(standing)
+            outcome = trainer.run(standing, told)
         del trainer  # before its group of ranks ends: freed later, its reducer can wait forever for the group's threads
         return outcome
 
@@ -93,7 +94,7 @@ class Trainer:
                 f"the shards' features are {self.stream.feature_dim} wide, model.feature_dim is"
                 f" {config.model.feature_dim}; set model.feature_dim={self.stream.feature_dim}"
             )
-        self.validation = Validation(config) if config.validation is not None else None
+        self.validation = Validation(config, self.stream.sources[:1]) if config.validation is not None else None
         self.model = make_model(config).to(self.device)
         self.loss = ContrastiveLoss(self.model.loss)
         self.optimiser = make_optimiser(self.model, config.optimiser)
@@ -117,8 +118,8 @@ class Trainer:
         self.finite = FiniteNumbers(config.out, ranks, self.scaler.is_enabled())
         self._saved_at = time.monotonic()
 
-    def run(self, standing: Search) -> Outcome:
-        """Trains to the end, or to the step in which it is told to stop; ``standing`` is what it goes on from."""
+    def run(self, standing: Search, told: Interruptions) -> Outcome:
+        """Trains to the end, or to the step in which it is ``told`` to stop; ``standing`` is what it goes on from."""
         config, first = self.config, self.ranks.is_first
         self.learner = self._parallel()
         with ExitStack() as stack:
@@ -128,7 +129,6 @@ class Trainer:
             journal = stack.enter_context(closing(self._journal())) if first else None
             writer = CheckpointWriter(config.out / CHECKPOINTS, config.keep, standing.broken) if first else None
             stack.enter_context(writer or nullcontext())
-            told = stack.enter_context(Interruptions(config.out))
             stack.callback(self.stream.close)
             self._introduce(report, standing)
             for batch, text, waited_s in self._batches():
@@ -274,9 +274,7 @@ class Trainer:
             return self.model
         devices = [self.device] if self.device.type == "cuda" else None
         # Looking for unused parameters keeps the buckets as they are made first, so a resumed run sums as before.
-        return DistributedDataParallel(
-            self.model, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
-        )
+        return DistributedDataParallel(self.model, device_ids=devices, find_unused_parameters=True)
 
     def _autocast(self) -> AbstractContextManager[None]:
         dtype = DTYPES.get(self.config.precision)
@@ -318,7 +316,9 @@ class Trainer:
             "steps": f"{self.position.step} of {self.stream.batch_size} clips",
             "optimiser": f"AdamW, learning rate {config.optimiser.lr:g}, {config.optimiser.schedule}",
             "precision": config.precision,
-            "started from": config.start.model if config.start is not None else "pretrained parts, or none",
+            "started from": config.start.model
+            if config.start is not None
+            else f"text encoder {config.model.text_encoder}, ViT {config.model.vit_weights or 'of random weights'}",
         }
 
     def _journal(self) -> Journal:
@@ -333,6 +333,7 @@ class Trainer:
 def _checked(config: TrainConfig, resume: bool) -> TrainConfig:
     config = resolved(config)
     check_run(config, resume)
+    check_package(config.wandb)
     return config
 
 
@@ -353,4 +354,4 @@ def _room(run: Path) -> Iterator[None]:
 def _described(parts: LossParts) -> dict[str, float]:
     v2t, t2v = recall_in_batch(parts.similarity_BB)
     loss, global_, local = torch.stack([parts.total, parts.global_, parts.local]).detach().tolist()
-    return {"loss": loss, "loss_global": global_, "loss_local": local, "recall_v2t": v2t, "recall_t2v": t2v}
+    return {"loss": loss, "loss_global": global_, "loss_local": local, "batch_v2t_R@1": v2t, "batch_t2v_R@1": t2v}

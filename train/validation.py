@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
-from data_specs.errors import InputError
 from train.config import TrainConfig
 from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.gather import joined_pairs
-from train.stream import open_shards, sequential
+from train.reading.sources import Source, open_sources, refuse_unlike
+from train.stream import sequential
 
-BEST = "validation_R@1"
+BEST = "R@1"
 _AT_MOST = 128  # clips embedded at a time
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -25,19 +25,15 @@ class Validation:
     """The clips that ``config.validation`` names, each with its first caption and centred frames.
 
     Raises:
-        InputError: those shards cannot be used; see ``RegionStream``.
+        InputError: those shards cannot be used (see ``RegionStream``), or not with those that are ``learnt_from``.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, learnt_from: Sequence[Source]) -> None:
         assert config.validation is not None
         held = config.validation
         chosen = {"shards": held.shards, "splits": held.splits, "draw_frames": False, "subset": 1.0}
         self._data = config.data.model_copy(update=chosen)
-        width, _ = open_shards(self._data)
-        if width != config.model.feature_dim:
-            raise InputError(
-                f"validation.shards: features {width} wide, model.feature_dim is {config.model.feature_dim}"
-            )
+        refuse_unlike([*learnt_from, *open_sources(self._data)])
         self._box_dim, self._samples = config.model.box_dim, held.samples
         self._at_a_time = min(config.chunk_size or config.data.batch_size, _AT_MOST)
 
@@ -54,7 +50,7 @@ class Validation:
         model.train(was_training)
         parts = ContrastiveLoss(model.loss.model_copy(update={"gather": False}))(joined_pairs(embedded))
         v2t, t2v = recall_in_batch(parts.similarity_BB)
-        found = {"validation_loss": parts.total.item(), "validation_v2t_R@1": v2t, "validation_t2v_R@1": t2v}
+        found = {"loss": parts.total.item(), "v2t_R@1": v2t, "t2v_R@1": t2v}
         return found | {BEST: (v2t + t2v) / 2}
 
 

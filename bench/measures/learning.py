@@ -38,8 +38,8 @@ def _curve(scratch: Path, shards: Path, seed: int) -> dict[str, Any]:
     path.write_text(yaml.safe_dump(tree))
     _run("train", "run", str(path))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    losses = [line["loss"] for line in lines if "loss" in line]
-    held = [line["validation_R@1"] for line in lines if "validation_R@1" in line]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    held = [line["R@1"] for line in lines if line["kind"] == "validation"]
     means = [sum(losses[at : at + _EVERY]) / _EVERY for at in range(0, _STEPS, _EVERY)]
     return {
         "steps": _STEPS,

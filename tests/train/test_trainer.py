@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -83,8 +84,8 @@ def test_a_batch_is_learnt_by_heart(
     optimiser = {"lr": 3e-3, "schedule": "cosine"}
     run = train(settings(data=data, epochs=300, optimiser=optimiser, loss={"sharpness": 20})).run
     learnt = curve(run)
-    assert learnt[0]["recall_v2t"] < 0.6 and learnt[0]["loss"] > 4
-    assert learnt[-1]["recall_v2t"] == learnt[-1]["recall_t2v"] == 1
+    assert learnt[0]["batch_v2t_R@1"] < 0.6 and learnt[0]["loss"] > 4
+    assert learnt[-1]["batch_v2t_R@1"] == learnt[-1]["batch_t2v_R@1"] == 1
     assert learnt[-1]["loss"] < 0.01
 
 
@@ -97,7 +98,7 @@ def test_validation_keeps_the_best_average(
         optimiser={"lr": 1e-3, "milestones": [3], "ema_decay": 0.5},
     )
     outcome = train(config)
-    found = {line["step"]: line["validation_R@1"] for line in curve(outcome.run) if "validation_R@1" in line}
+    found = {line["step"]: line["R@1"] for line in curve(outcome.run) if line["kind"] == "validation"}
     assert sorted(found) == [3, 6, 8], "every third step, and the last"
     kept = checkpoint.read(max((config.out / "checkpoints").iterdir()))
     assert kept.standing.best is not None and kept.standing.best.metric == max(found.values())
@@ -107,8 +108,34 @@ def test_validation_keeps_the_best_average(
     assert all(torch.equal(written[name], kept.ema[name]) for name in written)
     assert any(not torch.equal(written[name], kept.model[name]) for name in written), "an average, not the last weights"
     best = RegionTextModel.from_pretrained(config.out / "best")
-    again = Validation(config)(best, nullcontext)
-    assert again["validation_R@1"] == max(found.values())
+    again = Validation(config, [])(best, nullcontext)
+    assert again["R@1"] == max(found.values())
+
+
+def test_validation_wants_regions_of_the_same_detector(
+    make_shards: Callable[..., Path], settings: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    other = make_shards(tmp_path / "other", (4,), split="val", detector="another")
+    config = settings(validation={"shards": [other]})
+    with pytest.raises(InputError, match=r"made differently \(detector: 'none' and 'another'\)"):
+        train(config)
+    assert not config.out.exists()
+
+
+def test_settings_alone_are_no_run(settings: Callable[..., TrainConfig]) -> None:
+    config = settings(max_steps=1)
+    open_run(config).close()
+    assert train(config).model is not None
+
+
+def test_a_finished_run_without_checkpoints_is_left_alone(settings: Callable[..., TrainConfig]) -> None:
+    config = settings(max_steps=2)
+    train(config)
+    shutil.rmtree(config.out / "checkpoints")
+    lines = (config.out / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match="a finished run without its checkpoints"):
+        train(config, resume=True)
+    assert (config.out / "metrics.jsonl").read_bytes() == lines
 
 
 def test_a_run_starts_from_a_finished_model(settings: Callable[..., TrainConfig]) -> None:
@@ -127,7 +154,7 @@ def test_a_run_starts_from_a_finished_model(settings: Callable[..., TrainConfig]
 def test_chunks_do_not_change_what_is_learnt(settings: Callable[..., TrainConfig]) -> None:
     settled = {"optimiser": {"lr": 1e-3, "freeze_text": True}, "max_steps": 4}
     whole, chunked = (curve(train(settings(str(size), chunk_size=size, **settled)).run) for size in (None, 3))
-    for name in ("loss", "grad_norm", "recall_v2t"):
+    for name in ("loss", "grad_norm", "batch_v2t_R@1"):
         assert [line[name] for line in chunked] == pytest.approx([line[name] for line in whole], rel=1e-4)
 
 

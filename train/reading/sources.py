@@ -75,7 +75,7 @@ def open_sources(config: DataConfig) -> tuple[Source, ...]:
         if split not in splits:
             listed = ", ".join(map(str, config.shards))
             raise InputError(f"data.splits: no shard of split {split!r} in {listed}: {did_you_mean(split, splits)}")
-    _refuse_unlike(sources)
+    refuse_unlike(sources)
     return tuple(sources)
 
 
@@ -108,18 +108,22 @@ def _shard(folder: Location, entry: ShardEntry, index: ShardIndex) -> Shard:
     return Shard(resolved, record.num_samples, record.sha256, record.bytes)
 
 
-def _refuse_unlike(sources: Sequence[Source]) -> None:
-    """Features of two detectors mean two different things, and one model cannot tell them apart."""
+def refuse_unlike(sources: Sequence[Source]) -> None:
+    """Features of two detectors mean two different things, and one model cannot tell them apart.
+
+    Raises:
+        InputError: the folders were not made alike.
+    """
     first = sources[0]
     for other in sources[1:]:
         one, two = first.provenance, other.provenance
         if one.feature_dim != two.feature_dim:
             widths = ", ".join(f"{source.folder}: {source.provenance.feature_dim}" for source in sources)
-            raise InputError(f"data.shards: features differ in width: {widths}; train on one kind of them")
+            raise InputError(f"shards: features differ in width: {widths}; train on one kind of them")
         unlike = [name for name in _ALIKE if getattr(one, name) != getattr(two, name)]
         if unlike:
             said = "; ".join(f"{name}: {getattr(one, name)!r} and {getattr(two, name)!r}" for name in unlike)
             raise InputError(
-                f"data.shards: {first.folder} and {other.folder} were made differently ({said}), so one model cannot"
-                " learn from both; extract one of them again as the other was"
+                f"shards: {first.folder} and {other.folder} were made differently ({said}), so one model cannot"
+                " work with both; extract one of them again as the other was"
             )

@@ -18,10 +18,11 @@ from train.config import TrainConfig
 from train.keeping.checkpoint_folder import latest
 from train.keeping.save_error import SaveError
 from train.model import RegionTextModel
+from train.run.journal import METRICS_NAME
 
 CONFIG_NAME, CHECKPOINTS, MODEL, BEST, LOCK = "config.yaml", "checkpoints", "model", "best", ".lock"
 # What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
-_FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed", "chunk_size")
+_FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed")
 _LENGTH = ("epochs", "max_steps")  # which a cosine's rate depends on
 _MAY_MOVE = {"data": {"shards", "max_corrupt", "workers", "verify_hashes"}}
 
@@ -36,19 +37,26 @@ def check_run(config: TrainConfig, resume: bool) -> None:
     path = config.out / CONFIG_NAME
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out}: is no folder; choose another with --set out=FOLDER")
-    if path.exists():
+    begun = any((config.out / name).exists() for name in (CHECKPOINTS, MODEL, METRICS_NAME))
+    if path.exists() and (begun or resume):  # settings alone are no run: it was refused, or never came to a step
         if not resume:
             raise InputError(
                 f"{config.out}: a run stands here already; go on with it with --resume, remove the folder,"
                 " or choose another with --set out=FOLDER"
             )
-        changed = _differences(load(TrainConfig, path), config) if _has_come_far(config.out) else []
+        is_done, saved = (config.out / MODEL).exists(), latest(config.out / CHECKPOINTS)
+        changed = _differences(load(TrainConfig, path), config) if is_done or saved is not None else []
         if changed:
             raise InputError(
                 f"{path}: this run was started with other settings, so it cannot go on exactly: {'; '.join(changed)};"
                 " take these back, or start a new run with --set out=FOLDER"
             )
-    elif config.out.is_dir() and any(config.out.iterdir()):
+        if is_done and saved is None:
+            raise InputError(
+                f"{config.out}: a finished run without its checkpoints: there is nothing to go on from; move it away,"
+                " or choose another folder with --set out=FOLDER"
+            )
+    elif not path.exists() and config.out.is_dir() and any(config.out.iterdir()):
         raise InputError(f"{config.out}: holds files but no run; choose an empty or new folder with --set out=FOLDER")
 
 
@@ -118,11 +126,6 @@ def _replace(temporary: Path, target: Path, old: Path) -> None:
 def _put_back(old: Path, target: Path) -> None:
     if old.exists() and not target.exists():
         os.replace(old, target)
-
-
-def _has_come_far(run: Path) -> bool:
-    """Whether anything was learnt that other settings would not continue."""
-    return latest(run / CHECKPOINTS) is not None or (run / MODEL).exists()
 
 
 def _differences(before: TrainConfig, now: TrainConfig) -> list[str]:

@@ -57,6 +57,16 @@ def as_logged(metrics: Mapping[str, float], kind: str) -> dict[str, float]:
     }
 
 
+def check_package(project: str | None) -> None:
+    """Whether a run can log to ``project``, before anything is written.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    if project is not None:
+        _package()
+
+
 def _package() -> Any:
     try:
         import wandb

@@ -10,12 +10,12 @@ from rich.console import Console
 from train.run.progress import ProgressReport, describe, duration
 
 STEP = {
-    "step": 1234, "epoch": 3, "loss": 3.21412, "loss_global": 1.6, "loss_local": 1.61412, "recall_v2t": 0.41,
-    "recall_t2v": 0.3951, "lr": 2e-4, "grad_norm": 1.2345, "samples_per_s": 312.4, "waiting": 0.031, "mfu": 0.412,
+    "step": 1234, "epoch": 3, "loss": 3.21412, "loss_global": 1.6, "loss_local": 1.61412, "batch_v2t_R@1": 0.41,
+    "batch_t2v_R@1": 0.3951, "lr": 2e-4, "grad_norm": 1.2345, "samples_per_s": 312.4, "waiting": 0.031, "mfu": 0.412,
     "device_hours": 12.31, "device_hours_to_go": 91.7, "seconds_to_go": 41270.0, "peak_memory_mb": 23100.0,
 }  # fmt: skip
 SEEN = (
-    "loss 3.2141 = 1.600 global + 1.614 local", "recall 41%/40%", "lr 0.0002", "gradient 1.23", "312 samples/s",
+    "loss 3.2141 = 1.600 global + 1.614 local", "R@1 in batch 41%/40%", "lr 0.0002", "gradient 1.23", "312 samples/s",
     "waiting 3%", "MFU 41%", "12.3 of 104 device-hours", "peak 23.1 GB", "11 h 28 min left",
 )  # fmt: skip
 
