@@ -18,7 +18,7 @@ from data_specs.errors import InputError
 from tests.train.children import start_ranks
 from train.config import ModelConfig, TrainConfig
 from train.keeping.checkpoint_folder import latest
-from train.run.run_folder import CHECKPOINTS
+from train.run.run_folder import CHECKPOINTS, LOCK
 
 pytestmark = pytest.mark.ray
 STEPS = 80
@@ -123,7 +123,8 @@ def test_a_killed_rank_changes_nothing(ray: Any, settings: Callable[..., TrainCo
     assert losses(config.out) == losses(undisturbed(settings("clean")))
     assert [step for step, *_ in losses(config.out)] == list(range(1, STEPS + 1))
     assert left_in(config.out) == left_in(settings("clean").out)
-    assert not [name for name in left_in(config.out.parent) | left_in(config.out) if name.startswith(".")]
+    assert not [name for name in left_in(config.out.parent) if name.startswith(".")]
+    assert {name for name in left_in(config.out) if name.startswith(".")} == {LOCK}
 
 
 def test_sigterm_saves_and_bad_input_is_one_line(ray: Any, settings: Callable[..., TrainConfig]) -> None:
