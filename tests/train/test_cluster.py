@@ -127,30 +127,7 @@ def test_a_killed_rank_changes_nothing(ray: Any, settings: Callable[..., TrainCo
     assert {name for name in left_in(config.out) if name.startswith(".")} == {LOCK}
 
 
-def test_sigterm_saves_and_bad_input_is_one_line(ray: Any, settings: Callable[..., TrainConfig]) -> None:
-    from train.cluster import train_on_cluster
-
-    config = settings("stopped", max_steps=100_000, epochs=100_000)
-    once(config.out, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    outcome = train_on_cluster(config, False, 1, None)
-    assert (outcome.model, outcome.interrupted) == (None, False)
-    saved = latest(config.out / CHECKPOINTS)
-    assert saved is not None and saved.name == f"step-{outcome.steps:08d}"
-    assert not (config.out / ".stop").exists()
-    with pytest.raises(InputError, match="a run stands here already"):
-        train_on_cluster(config, False, 1, None)
-    moved = config.model_copy(update={"seed": 6})
-    with pytest.raises(InputError, match="seed was 5, is 6") as refused:  # a worker finds it, as it knows its device
-        train_on_cluster(moved, True, 1, None)
-    assert "\n" not in refused.value.message and "Traceback" not in refused.value.message
-    with pytest.raises(InputError, match="choose from 1 to --workers"):
-        train_on_cluster(moved, True, 1, None, least=2)
-    with pytest.raises(InputError, match="3 workers of 1 CPU each want more than the 2 CPU"):
-        train_on_cluster(moved, True, 3, None)
-
-
-@pytest.mark.slow
-def test_more_workers_join_when_an_epoch_is_over(
+def test_workers_join_sigterm_saves_and_bad_input_is_one_line(
     ray: Any, settings: Callable[..., TrainConfig], caplog: pytest.LogCaptureFixture
 ) -> None:
     from train.cluster import train_on_cluster
@@ -162,11 +139,30 @@ def test_more_workers_join_when_an_epoch_is_over(
         def ready(self) -> None:
             pass
 
+    def make_room() -> None:
+        ray.kill(another)
+        while len(workers()) < 2:
+            time.sleep(0.05)
+        once(config.out, lines(config.out)[-1]["step"] + 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
     another = Another.remote()
     ray.get(another.ready.remote())
-    config = settings("growing", max_steps=300, epochs=1000)
-    once(config.out, 5, lambda: ray.kill(another))
+    config = settings("growing", max_steps=100_000, epochs=100_000)
+    once(config.out, 5, make_room)
     outcome = train_on_cluster(config, False, 2, None, least=1)
-    assert (outcome.steps, outcome.model) == (300, config.out / "model")
     assert "the cluster has room for more workers; going on from step" in caplog.text
-    assert [step for step, *_ in losses(config.out)] == list(range(1, 301))
+    assert (outcome.model, outcome.interrupted) == (None, False)
+    saved = latest(config.out / CHECKPOINTS)
+    assert saved is not None and saved.name == f"step-{outcome.steps:08d}"
+    assert [step for step, *_ in losses(config.out)] == list(range(1, outcome.steps + 1))
+    assert not (config.out / ".stop").exists()
+    with pytest.raises(InputError, match="a run stands here already"):
+        train_on_cluster(config, False, 1, None)
+    moved = config.model_copy(update={"seed": 6})
+    with pytest.raises(InputError, match="seed was 5, is 6") as refused:  # a worker finds it, as it knows its device
+        train_on_cluster(moved, True, 1, None)
+    assert "\n" not in refused.value.message and "Traceback" not in refused.value.message
+    with pytest.raises(InputError, match="choose from 1 to --workers"):
+        train_on_cluster(moved, True, 1, None, least=2)
+    with pytest.raises(InputError, match="3 workers of 1 CPU each want more than the 2 CPU"):
+        train_on_cluster(moved, True, 3, None)
