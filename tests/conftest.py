@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -34,3 +36,16 @@ def ten_manifest_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def ten_manifest(ten_manifest_path: Path) -> Manifest:
     return read_manifest(ten_manifest_path)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[ModuleType]:
+    """Ray on two CPUs, started once for all tests that want it; gives the module."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 << 20,
+        _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    yield ray
+    ray.shutdown()

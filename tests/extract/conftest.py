@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,16 +36,6 @@ def forty_shards(ten_videos: Path, forty_manifest_path: Path, tmp_path_factory: 
     out = tmp_path_factory.mktemp("shards") / "forty"
     extract(forty_manifest_path, settings_for(ten_videos, out))
     return out
-
-
-@pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """A local cluster for the whole session; starting one takes seconds."""
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, _node_ip_address="127.0.0.1")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,6 @@ from train.run.run_folder import CHECKPOINTS, LOCK
 
 pytestmark = pytest.mark.ray
 STEPS = 80
-
-
-@pytest.fixture(scope="module")
-def ray() -> Iterator[Any]:
-    import ray
-
-    ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, object_store_memory=100 << 20,
-             _node_ip_address="127.0.0.1", log_to_driver=False)  # fmt: skip
-    yield ray
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +95,7 @@ def left_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_killed_rank_changes_nothing(ray: Any, settings: Callable[..., TrainConfig]) -> None:
+def test_a_killed_rank_changes_nothing(ray_cluster: Any, settings: Callable[..., TrainConfig]) -> None:
     from train.cluster import train_on_cluster
 
     killed: list[int] = []
@@ -128,11 +118,11 @@ def test_a_killed_rank_changes_nothing(ray: Any, settings: Callable[..., TrainCo
 
 
 def test_workers_join_sigterm_saves_and_bad_input_is_one_line(
-    ray: Any, settings: Callable[..., TrainConfig], caplog: pytest.LogCaptureFixture
+    ray_cluster: Any, settings: Callable[..., TrainConfig], caplog: pytest.LogCaptureFixture
 ) -> None:
     from train.cluster import train_on_cluster
 
-    @ray.remote(num_cpus=1)
+    @ray_cluster.remote(num_cpus=1)
     class Another:
         """Somebody else's work."""
 
@@ -140,13 +130,13 @@ def test_workers_join_sigterm_saves_and_bad_input_is_one_line(
             pass
 
     def make_room() -> None:
-        ray.kill(another)
+        ray_cluster.kill(another)
         while len(workers()) < 2:
             time.sleep(0.05)
         once(config.out, lines(config.out)[-1]["step"] + 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
     another = Another.remote()
-    ray.get(another.ready.remote())
+    ray_cluster.get(another.ready.remote())
     config = settings("growing", max_steps=100_000, epochs=100_000)
     once(config.out, 5, make_room)
     outcome = train_on_cluster(config, False, 2, None, least=1)

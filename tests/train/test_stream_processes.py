@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from data_specs.errors import InputError
+from tests.signals import hearing
 from tests.train.test_stream import damage, joined, seen, settings, spoil, stream
 from train.reading.loader import ReaderDied, Readers
 from train.reading.plan import Plan
@@ -115,7 +115,7 @@ def test_they_end_with_the_trainer(shards: Path, tmp_path: Path, how: str) -> No
     program.write_text(PROGRAM)
     root = Path(__file__).parents[2]
     trainer = subprocess.Popen(
-        [sys.executable, program, shards],
+        hearing([str(program), str(shards)]),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
