@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_they_end_with_the_trainer(shards: Path, tmp_path: Path, how: str) -> No
     program.write_text(PROGRAM)
     root = Path(__file__).parents[2]
     trainer = subprocess.Popen(
-        hearing([str(program), str(shards)]),
+        hearing([sys.executable, str(program), str(shards)]),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
