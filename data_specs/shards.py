@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,7 +27,7 @@ from data_specs.samples import (
     encode_sample,
 )
 from data_specs.series import parse_shard_name
-from data_specs.tar_members import iterate_ids, iterate_members
+from data_specs.tar_members import iterate_ids
 
 if TYPE_CHECKING:
     from webdataset import TarWriter
@@ -232,23 +231,6 @@ def iterate_keys(path: Location) -> Iterator[str]:
     try:
         with path.open("rb") as stream:
             yield from iterate_ids(stream, str(path), path.stat().st_size)
-    except FileNotFoundError:
-        raise ShardError(f"{path}: no such shard") from None
-
-
-def check_members(path: Location) -> None:
-    """Reads the headers of a tar and no more, so that whoever reads it whole takes bounded memory a member.
-
-    Raises:
-        ShardError: the tar is cut or absent, or a member is no plain file of a sample's size.
-    """
-    try:
-        with path.open("rb") as stream:
-            for member in iterate_members(stream, path.name):
-                _check_size(path.name, member.name, member.size)
-                stream.seek(member.padded, os.SEEK_CUR)
-            if stream.tell() > path.stat().st_size:
-                raise ShardError(f"{path}: not a whole tar: it ends inside its last member")
     except FileNotFoundError:
         raise ShardError(f"{path}: no such shard") from None
 

@@ -23,11 +23,6 @@ class Consumer:
     worker: int = 0
     workers: int = 1
 
-    def rank_share(self, size: int) -> int:
-        """How many slots of a batch of ``size`` are the rank's."""
-        first, last = share_of(size, self.rank, self.ranks)
-        return last - first
-
     def slots(self, size: int) -> tuple[int, int]:
         """First and last (exclusive) slot of a batch of ``size`` that are this worker's."""
         first, last = share_of(size, self.rank, self.ranks)

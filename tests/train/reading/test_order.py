@@ -80,7 +80,7 @@ def test_ranks_and_workers_share_every_batch(
     ]
     assert {len(part) for part in parts} == {len(whole)}
     assert np.concatenate(parts, axis=1).tolist() == whole.tolist()
-    of_ranks = [Consumer(rank, ranks).rank_share(size) for rank in range(ranks)]
+    of_ranks = [last - first for first, last in (Consumer(rank, ranks).slots(size) for rank in range(ranks))]
     assert max(of_ranks) - min(of_ranks) <= 1
 
 
