@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from evaluate.__main__ import main
-from evaluate.retrieval import RetrievalResult
+from evaluate.result import RetrievalResult
 from train.config import ModelConfig
 from train.model import RegionTextModel
 
@@ -55,7 +55,7 @@ def test_a_run_writes_result_and_page(command) -> None:
     assert result.exit_code == 0, result.output
     assert (
         "text-to-video R@1" in result.stdout
-        and "(made-up/all, split train+test, 10 queries, 10 candidates)" in result.stdout
+        and "(made-up/all, split train+test, setting unknown, 10 queries, 10 candidates)" in result.stdout
     )
     out = command.folder / "out"
     stored = RetrievalResult.model_validate_json((out / "retrieval.json").read_bytes())

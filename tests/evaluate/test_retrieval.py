@@ -13,8 +13,9 @@ from data_specs.errors import InputError
 from data_specs.manifest import Item, Manifest, ManifestInfo, read_manifest, write_manifest
 from evaluate.alignment import align, join_pieces
 from evaluate.embed import embed_sentences, embed_videos
+from evaluate.inputs import model_hash, open_inputs
 from evaluate.protocol import MissingItemsError, plan_retrieval, protocol_name, protocol_queries, without
-from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, model_hash, summary
+from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, summary
 from evaluate.similarity import score_matrix
 from evaluate.stored import read_stored
 from train.config import LossConfig
@@ -23,7 +24,7 @@ from train.objective.region_word import region_word_similarity
 
 def run(model: object, world: object, out: Path, **options: object) -> Retrieval:
     settings = RetrievalOptions.model_validate({"resamples": 20, **options})
-    return evaluate_retrieval(model, "m", world.shards, read_manifest(world.manifest), "h", out, settings)
+    return evaluate_retrieval(model, open_inputs(out / "no-model", world.shards, world.manifest), out, settings)
 
 
 def test_every_clip_finds_its_sentence_and_back(stand_in, make_world, tmp_path) -> None:
@@ -40,7 +41,7 @@ def test_every_clip_finds_its_sentence_and_back(stand_in, make_world, tmp_path) 
     assert summary(found.result) == (
         "text-to-video R@1 100.0 R@5 100.0 R@10 100.0 MedR 1.0 MeanR 1.0"
         " | video-to-text R@1 100.0 R@5 100.0 R@10 100.0 MedR 1.0 MeanR 1.0"
-        " (made-up/all, split train+test, 10 queries, 10 candidates)"
+        " (made-up/all, split train+test, setting unknown, 10 queries, 10 candidates)"
     )
 
 
