@@ -14,7 +14,7 @@ from data_specs.shard_index import read_labels
 from evaluate import metrics
 from evaluate.commands.options import chosen, evaluation_options, usable_device
 from evaluate.inputs import open_inputs
-from evaluate.report import PAGE_NAME, write_report
+from evaluate.reports.retrieval import PAGE_NAME, write_report
 from evaluate.result import RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, RetrievalOptions, evaluate_retrieval, summary
 from train.model import RegionTextModel
@@ -47,7 +47,7 @@ def retrieval(
             progress=lambda done, of: bar.update(task, advance=done, total=of),
         )  # fmt: skip
     atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
-    page = write_report(out / PAGE_NAME, found, model.loss.sharpness, media_root=media_root, labels=read_labels(shards))
+    page = write_report(out / PAGE_NAME, found, model.loss, media_root=media_root, labels=read_labels(shards))
     console.print(_table(found.result))
     click.echo(summary(found.result))
     click.echo(f"report: {page}")

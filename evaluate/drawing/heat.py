@@ -22,6 +22,7 @@ from evaluate.embed import Looks
 
 OPEN_MAPS = 8
 ACROSS = 64  # points of a map
+LEVELS = 32  # shades of a map
 HOTTEST = (250, 240, 100)
 VEIL = 0.62  # opacity of a map
 REGION_ATTENTION = "each region's attention over the words"
@@ -142,10 +143,10 @@ def highest(values_R: NDArray[np.float64], corners_R4: NDArray[np.float64], size
 
 
 def _painted(points: NDArray[np.float64]) -> str:
-    levels = np.rint(np.clip(points, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(np.clip(points, 0, 1) * (LEVELS - 1)).astype(np.uint8)
     image = Image.fromarray(levels)
-    steps = np.linspace(0, 1, 256)[:, None] * np.array(HOTTEST)
-    image.putpalette(np.rint(steps).astype(np.uint8).tobytes())
+    colours = np.linspace(0, 1, LEVELS)[:, None] * np.array(HOTTEST)
+    image.putpalette(np.rint(colours).astype(np.uint8).tobytes())
     stored = io.BytesIO()
-    image.save(stored, "PNG", transparency=bytes([round(255 * VEIL)]) * 256)
+    image.save(stored, "PNG", transparency=bytes([round(255 * VEIL)]) * LEVELS)
     return f"data:image/png;base64,{base64.b64encode(stored.getvalue()).decode('ascii')}"
