@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from data_specs import atomic
+from data_specs.annotations.answers import most_frequent, open_answers
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest
 from evaluate import accuracy
@@ -159,7 +160,7 @@ def _figures(
             for name, rows in accuracy.groups(names).items()
         )
 
-    shown = accuracy.most_frequent(answers, CONFUSED)
+    shown = most_frequent(answers, CONFUSED)
     counts = accuracy.confusion(answers, predicted, shown)
     return {
         "accuracy": accuracy.percent(correct_Q),
@@ -176,10 +177,10 @@ def _majority(manifest: Manifest, plan: QuestionPlan) -> dict[str, Any]:
     """The answer given most often, among the training questions where there are any, and how often it is right."""
     evaluated, source = [q.answer for q in plan.questions], "train"
     rows = manifest.rows_of("train") if "train" in manifest.counts() else []
-    counted_in = [q.answer for item in manifest.take(rows) for q in item.questions if not q.options]
+    counted_in = list(open_answers(manifest.take(rows)))
     if not counted_in:
         counted_in, source = evaluated, "+".join(plan.splits)
-    (answer,) = accuracy.most_frequent(counted_in, 1)
+    (answer,) = most_frequent(counted_in, 1)
     right_Q = np.array([given == answer for given in evaluated])
     return {"majority_answer": answer, "majority_accuracy": accuracy.percent(right_Q), "majority_from": source}
 
