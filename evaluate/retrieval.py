@@ -77,7 +77,7 @@ def evaluate_retrieval(
     )
     texts = embed_sentences(model, plan.sentences)
     try:
-        scores_UB = score_matrix(videos, texts, model.loss, device=model.device).numpy()
+        scores_UB = score_matrix(videos, texts, model.loss, device=model.device).combined_UB.numpy()
     except ValueError as error:
         raise InputError(f"the model cannot be evaluated: {error}") from None
     scores_CB = scores_UB[texts.row_C]
