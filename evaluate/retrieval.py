@@ -34,7 +34,7 @@ class RetrievalOptions(EvaluationOptions):
     """``queries`` of None means: as the protocol says."""
 
     queries: Queries | None = None
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def evaluate_retrieval(
         frames=frames,
         regions=regions,
         batch_size=options.batch_size,
-        progress=lambda done: progress(done, len(plan.ids)),
+        progress=progress,
     )
     texts = embed_sentences(model, plan.sentences)
     try:

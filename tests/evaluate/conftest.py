@@ -60,7 +60,7 @@ class StandIn(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4})
+        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4, "joint_dim": WIDTH})
         self.loss = LossConfig(sharpness=20.0)
         self.tokenizer = StandInTokenizer()
         self.clips = 0
