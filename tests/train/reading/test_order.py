@@ -121,3 +121,10 @@ def test_sources_take_turns_until_each_is_exhausted() -> None:
     assert turns([3, 1, 2], [4, 2, 4], most=14) == [(0, 0), (1, 0), (2, 0), (0, 1)]
     assert turns([3, 1], [4, 4], most=3) == []
     assert turns([0, 2], [0, 4]) == [(1, 0), (1, 1)]
+
+
+def test_rounds_follow_one_another_until_the_epoch_is_full() -> None:
+    a_round = [(0, 0), (1, 0), (0, 1)]
+    assert turns([2, 1], [4, 3], rounds=3) == 3 * a_round
+    assert turns([2, 1], [4, 3], most=15, rounds=3) == [*a_round, (0, 0)]
+    assert turns([2, 1], [4, 3], most=8, rounds=3) == a_round[:2]
