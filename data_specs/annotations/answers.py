@@ -13,6 +13,7 @@ from data_specs.annotations.sources import Sources
 from data_specs.errors import InputError
 from data_specs.manifest import Item
 from data_specs.protocol import AnswerSpec
+from data_specs.vocabulary import answers_by_label, answers_by_line
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,8 @@ def read_vocabulary(sources: Sources, path: Path) -> tuple[str, ...]:
         InputError: an answer or label occurs twice, a label is left out, or a line is blank.
     """
     if path.suffix == ".json":
-        return _by_label(path, sources.json(path))
-    rows: dict[str, int] = {}
-    for row, answer in sources.lines(path):
-        if answer in rows:
-            raise InputError(f"{path}: row {row}: answer {answer!r} already stands in row {rows[answer]}")
-        rows[answer] = row
-        if row != len(rows):
-            raise InputError(f"{path}: row {len(rows)}: is blank, and labels count the lines; remove it")
-    if not rows:
-        raise InputError(f"{path}: holds no answer")
-    return tuple(rows)
+        return answers_by_label(path, sources.json(path))
+    return answers_by_line(path, sources.lines(path))
 
 
 def labelled(items: Iterable[Item], answers: Sequence[str]) -> list[Item]:
@@ -115,16 +107,3 @@ def coverage(items: Iterable[Item]) -> Mapping[str, Coverage]:
         asked[item.split] += len(labels)
         covered[item.split] += sum(label >= 0 for label in labels)
     return {split: Coverage(covered[split], count) for split, count in asked.items() if count}
-
-
-def _by_label(path: Path, tree: object) -> tuple[str, ...]:
-    if not isinstance(tree, dict) or not tree:
-        raise InputError(f"{path}: expected an object of answer to label, found {type(tree).__name__}")
-    answers: dict[int, str] = {}
-    for answer, label in tree.items():
-        if type(label) is not int or not 0 <= label < len(tree):
-            raise InputError(f"{path}: {answer!r}: label {label!r} is not one of 0 to {len(tree) - 1}")
-        if label in answers:
-            raise InputError(f"{path}: {answer!r}: label {label} is that of {answers[label]!r} too")
-        answers[label] = answer
-    return tuple(answers[label] for label in range(len(answers)))
