@@ -8,8 +8,8 @@ gets on average that picks one of them blindly. A model that scores all alike th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,9 @@ NONE_GIVEN = "not given"
 OTHER = "other"
 HOW_MANY = "how many"
 QUESTION_WORDS = ("what", "who", "whose", "whom", "which", "where", "when", "why", "how")
-VERBS = frozenset(
-    "is are was were am do does did has have had can could will would shall should may might must".split()
-)
+VERBS = ("is", "are", "was", "were", "am", "do", "does", "did", "has", "have", "had", "can", "could", "will", "would")
 VERB = "is/does"
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,24 +123,15 @@ def groups(names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
 
 
 def question_word(question: str) -> str:
-    """The word that a question starts with, in lower case: one of QUESTION_WORDS, ``VERB`` for any of VERBS, else OTHER.
+    """The word that a question starts with: one of QUESTION_WORDS, ``VERB`` for any of VERBS, else OTHER.
 
-    What follows an apostrophe is dropped ("what's"). "how many" counts things and is a group of its own, as it is a
-    kind of answer of its own; the published tables put it under "how".
+    Letter case does not matter, nor what follows an apostrophe ("what's"). "how many" counts things and is a group of
+    its own, as it is a kind of answer of its own; published tables put it under "how".
     """
-    words = [
-        "".join(filter(str.isalnum, word.partition("'")[0])) for word in question.lower().replace("’", "'").split()
-    ]
-    first, second = (*filter(None, words), "", "")[:2]
+    first, second = (*_WORD.findall(question.lower()), "", "")[:2]
     if (first, second) == ("how", "many"):
         return HOW_MANY
     return first if first in QUESTION_WORDS else VERB if first in VERBS else OTHER
-
-
-def most_frequent(answers: Iterable[str], most: int) -> tuple[str, ...]:
-    """So many of the most frequent answers, equally frequent ones in the order of their text."""
-    counts = Counter(answers)
-    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:most])
 
 
 def confusion(answers: Sequence[str], predicted: Sequence[str], shown: Sequence[str]) -> NDArray[np.int64]:
