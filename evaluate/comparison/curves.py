@@ -63,7 +63,7 @@ def charts(group: Group) -> tuple[Chart, ...]:
             lambda run: run.result.regions,
             lambda run: f"{run.result.frames} frame{'s' * (run.result.frames != 1)}",
         ),
-        _chart(group, "clips learnt from", lambda run: run.clips, lambda run: ""),
+        _chart(group, "clips learnt from", lambda run: run.clips, _size),
     )
     return tuple(chart for chart in drawn if chart is not None)
 
@@ -110,8 +110,10 @@ def _named(series: dict[tuple[str, ...], list[tuple[int, Run]]]) -> dict[str, li
 
 def _caption(runs: list[Run], axis: str) -> str:
     also = differences(runs)
-    if axis == "clips learnt from" and len({(run.result.frames, run.result.regions) for run in runs}) > 1:
-        also = ["frames or regions", *also]
     if not also:
         return f"The runs differ in {axis} alone, as far as their results say."
     return f"Beside {axis}, the runs differ in: {', '.join(also)}."
+
+
+def _size(run: Run) -> str:
+    return f"{run.result.frames} frame{'s' * (run.result.frames != 1)} × {run.result.regions} regions"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from evaluate.comparison.curves import NAMES, Chart, charts, short_number
 from evaluate.comparison.groups import Group
@@ -26,8 +27,7 @@ def picture(groups: Sequence[Group]) -> bytes:
     for group in groups:
         panels += [(group, None), *((group, chart) for chart in charts(group))]
     heights = [1.1 + _LINE * len(group.runs) if chart is None else _PANEL for group, chart in panels]
-    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
     for ax, (group, chart) in zip(axes, panels, strict=True):
