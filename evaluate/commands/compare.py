@@ -13,6 +13,7 @@ from rich.text import Text
 from evaluate.commands.options import EXISTING
 from evaluate.comparison.groups import Group, apart, differences, grouped
 from evaluate.comparison.page import PICTURE_NAME, write_comparison
+from evaluate.comparison.pairs import pairs
 from evaluate.comparison.runs import Measure, read_runs
 
 _WIDEST = 200
@@ -26,7 +27,8 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
 
     A RUN is a folder that an evaluation wrote (its --out, or the run's folder with that in report/), or one of its JSON
     files. Results are put together where task, protocol, splits and what is missing are the same; others stand in
-    tables of their own, with the reason.
+    tables of their own, with the reason. Where runs wrote a table of their answers, each is compared with the first
+    question by question (paired bootstrap over videos).
 
     \b
     python -m evaluate compare runs/frames1 runs/frames4 runs/frames8 --out runs/frames
@@ -70,7 +72,9 @@ def _remarks(group: Group, before: Sequence[Group]) -> list[str]:
         for other in same_task
     ]
     also = differences(group.runs)
-    return [*remarks, *([f"beside frames and regions the runs differ in: {', '.join(also)}"] if also else [])]
+    if also:
+        remarks.append(f"beside frames and regions the runs differ in: {', '.join(also)}")
+    return [*remarks, *map(str, pairs(group))]
 
 
 def _print(table: Table, remarks: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from data_specs import atomic
 from evaluate.comparison.curves import charts
 from evaluate.comparison.groups import Group, apart, differences
+from evaluate.comparison.pairs import pairs
 from evaluate.comparison.picture import picture
 from evaluate.comparison.runs import Measure, Run
 from evaluate.comparison.svg import drawing
@@ -53,7 +54,7 @@ def _section(group: Group, before: Sequence[Group]) -> dict[str, Any]:
         "rows": [{"run": run, "strip": _strip(run.headline, low, high), "learnt": _learnt(run)} for run in runs],
         "charts": [(chart, drawing(chart)) for chart in charts(group)],
         "differ": differences(runs),
-        "pairs": [],
+        "pairs": pairs(group),
         "apart": [", ".join(apart(group.key, other.key)) for other in _nearest(group, before)],
     }
 

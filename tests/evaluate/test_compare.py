@@ -8,6 +8,8 @@ import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -16,6 +18,7 @@ from data_specs.shards import Provenance
 from evaluate.__main__ import main
 from evaluate.comparison.curves import charts, short_number
 from evaluate.comparison.groups import apart, differences, grouped
+from evaluate.comparison.pairs import pairs
 from evaluate.comparison.runs import read_runs
 from evaluate.comparison.svg import x_share, y_range
 from evaluate.result import (
@@ -299,6 +302,42 @@ def test_the_command_writes_page_picture_and_table(make: Maker) -> None:
     png = (make.root / "out/compare.png").read_bytes()
     width, height = struct.unpack(">II", png[16:24])
     assert png.startswith(b"\x89PNG") and width > 800 and height > 400
+
+
+def answers(folder: Path, correct: list[float], **changed: list[str]) -> None:
+    columns = {"key": [f"q{i}" for i in range(50)], "video": [f"v{i // 2}" for i in range(50)], "correct": correct}
+    pq.write_table(pa.table(columns | changed), folder / "choices.parquet")
+
+
+def test_runs_that_wrote_their_answers_are_compared_question_by_question(make: Maker) -> None:
+    right = {"a": 30, "b": 40, "c": 40, "silent": 45}
+    made = [make.choice(name, 2.0 * number) for name, number in right.items()]
+    for folder, number in zip(made[:3], right.values(), strict=False):
+        answers(folder, [1.0] * number + [0.0] * (50 - number))
+    answers(made[2], [1.0] * 40 + [0.0] * 10, key=[f"other{i}" for i in range(50)])
+    (group,) = grouped(read_runs(made))
+    better, other = pairs(group)
+    assert (better.label, better.base) == ("b", "a")
+    assert better.difference is not None and better.difference.points == pytest.approx(20.0)
+    assert better.difference.settled and 0 < better.difference.interval[0] < 20 < better.difference.interval[1]
+    assert other.difference is None and "same queries" in str(other)
+    result = CliRunner().invoke(main, ["compare", *map(str, made), "--out", str(make.root / "out")])
+    assert result.exit_code == 0, result.output
+    assert "b minus a: +20.0 points" in result.stdout
+    page = Page((make.root / "out/compare.html").read_text())
+    for word in ("b minus a", "+20.0", "does not hold 0", "c minus a", "same queries"):
+        assert word in page.words
+
+
+def test_answers_of_another_evaluation_are_refused(make: Maker) -> None:
+    made = [make.choice("a", 60.0), make.choice("b", 80.0)]
+    for folder in made:
+        answers(folder, [1.0] * 30 + [0.0] * 20)
+    with pytest.raises(InputError, match="not of the result beside it"):
+        pairs(grouped(read_runs(made))[0])
+    (made[1] / "choices.parquet").write_bytes(b"no table")
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        pairs(grouped(read_runs(made))[0])
 
 
 def test_one_result_is_a_table_of_one(make: Maker) -> None:
