@@ -13,7 +13,7 @@ from data_specs.errors import InputError, did_you_mean
 from data_specs.protocol import Words
 
 Task = Literal["retrieval", "multiple-choice", "question-answering"]
-Setting = Literal["tuned", "zero-shot"]
+PublishedSetting = Literal["tuned", "zero-shot"]
 RECALLS = ("R@1", "R@5", "R@10")
 ACCURACY = "accuracy"
 OWN = "own"
@@ -53,7 +53,7 @@ class TableFile(Settings):
 
     task: Task
     protocol: str = Field(pattern=r"^[^/\s]+/\S+$")
-    setting: Setting
+    setting: PublishedSetting
     notes: str = ""
     rows: tuple[Row, ...] = Field(min_length=1)
 
@@ -95,7 +95,7 @@ class PublishedTable(Settings):
 
     task: Task
     protocol: str
-    setting: Setting
+    setting: PublishedSetting
     notes: str
     rows: tuple[PublishedRow, ...]
 
