@@ -97,14 +97,15 @@ def grids_of(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels
 def word_maps(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]) -> tuple[WordMap, ...]:
     """One entry a word: content words first, then the others, each in the sentence's order; () without regions.
 
-    All maps of an attention share the scale from 0 to its highest share on this frame.
+    The hot end of a map is the word's largest share on this frame, or an even share where that is more: a word that no
+    region answers to stays dark.
     """
     rows = rows_of(best_frame(aligned, mask_N, looks), mask_N, looks)
     grids = grids_of(aligned, mask_N, looks, labels)
     corners_R4 = np.array([corners_of(int(n), looks) for n in rows])
     found = []
     for w, word in enumerate(aligned.words if grids else ()):
-        heats = tuple(_heat(np.array(grid.shares[w]), grid, corners_R4, looks.frame_size) for grid in grids)
+        heats = tuple(_heat(w, grid, corners_R4, looks.frame_size) for grid in grids)
         found.append(WordMap(word, is_content(word), heats))
     return tuple(sorted(found, key=lambda made: not made.content))
 
@@ -121,12 +122,13 @@ def is_content(word: str) -> bool:
     return any(letter.isalnum() for letter in word) and not word.startswith("[") and word not in _FUNCTION_WORDS
 
 
-def _heat(shares_R: NDArray[np.float64], grid: Grid, corners_R4: NDArray[np.float64], size: tuple[int, int]) -> Heat:
+def _heat(w: int, grid: Grid, corners_R4: NDArray[np.float64], size: tuple[int, int]) -> Heat:
+    shares_R = np.array(grid.shares[w])
     hottest = int(shares_R.argmax())
     x1, y1, x2, y2 = corners_R4[hottest].tolist()
     column = grid.columns[hottest]
-    raised_R = shares_R / grid.top if grid.top > 0 else shares_R
-    uri = _painted(highest(raised_R, corners_R4, size))
+    even = 1.0 / (len(grid.words) if grid.title == REGION_ATTENTION else len(grid.columns))
+    uri = _painted(highest(shares_R / max(shares_R[hottest], even), corners_R4, size))
     return Heat(uri, float(shares_R[hottest]), (x1, y1, x2 - x1, y2 - y1), column.number, column.label)
 
 
