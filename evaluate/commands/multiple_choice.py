@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from data_specs.shard_index import read_labels
 from evaluate.commands.options import chosen, evaluation_options, usable_device
 from evaluate.inputs import open_inputs
 from evaluate.multiple_choice import MultipleChoiceOptions, evaluate_multiple_choice, summary, write_choices
+from evaluate.reports.multiple_choice import PAGE_NAME, write_report
 from evaluate.result import MultipleChoiceResult, counted
 from train.model import RegionTextModel
 
@@ -43,8 +45,10 @@ def multiple_choice(
             progress=lambda done, of: bar.update(task, advance=done, total=of),
         )  # fmt: skip
     write_choices(out, found)
+    page = write_report(out / PAGE_NAME, found, model.loss, media_root=media_root, labels=read_labels(shards))
     console.print(_table(found.result))
     click.echo(summary(found.result))
+    click.echo(f"report: {page}")
 
 
 def _table(result: MultipleChoiceResult) -> Table:

@@ -94,7 +94,9 @@ def grids_of(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels
     return tuple(found)
 
 
-def word_maps(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]) -> tuple[WordMap, ...]:
+def word_maps(
+    aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]
+) -> tuple[WordMap, ...]:
     """One entry a word: content words first, then the others, each in the sentence's order; () without regions.
 
     The hot end of a map is the word's largest share on this frame, or an even share where that is more: a word that no
@@ -132,7 +134,9 @@ def _heat(w: int, grid: Grid, corners_R4: NDArray[np.float64], size: tuple[int, 
     return Heat(uri, float(shares_R[hottest]), (x1, y1, x2 - x1, y2 - y1), column.number, column.label)
 
 
-def highest(values_R: NDArray[np.float64], corners_R4: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def highest(
+    values_R: NDArray[np.float64], corners_R4: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.float64]:
     """The highest value over each point of a frame of ``size`` (height, width), ``ACROSS`` points wide; 0 outside."""
     height, width = size
     down = max(round(ACROSS * height / width), 1)
