@@ -86,7 +86,7 @@ def evaluate_multiple_choice(
     frames, regions = inputs.sizes(model.config, options)
     videos = embed_videos(
         model, inputs.stored, plan.ids, frames=frames, regions=regions, batch_size=options.batch_size,
-        progress=lambda done: progress(done, len(plan.ids)),
+        progress=progress,
     )  # fmt: skip
     texts = embed_sentences(model, [option for q in plan.questions for option in q.options])
     try:

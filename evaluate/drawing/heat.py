@@ -27,19 +27,23 @@ HOTTEST = (250, 240, 100)
 VEIL = 0.62  # opacity of a map
 REGION_ATTENTION = "each region's attention over the words"
 WORD_ATTENTION = "each word's attention over the regions"
-_FUNCTION_WORDS = frozenset(
-    "a about above after all am among an and any are as at away be been before being below beside between both but by can"
-    " could did do does down each for from had has have he her here him his how i if in into is it its me my near no not of"
-    " off on one onto or other our out over s she so some than that the their them then there these they this those"
-    " through to too toward towards under until up upon us was we were what when where which while who whose will with"
-    " would you your video clip shows show shown see".split()
-)
+_ARTICLES_AND_THEIR_LIKE = """
+a about above after all am among an and any are as at away be been before being below beside between both but by can
+could did do does down each for from had has have he her here him his how i if in into is it its me my near no not of
+off on one onto or other our out over s she so some than that the their them then there these they this those through
+to too toward towards under until up upon us was we were what when where which while who whose will with would you your
+video clip shows show shown see
+"""
+_FUNCTION_WORDS = frozenset(_ARTICLES_AND_THEIR_LIKE.split())
 
 
 @dataclass(frozen=True)
 class Heat:
-    """A map over the frame as a data URI (PNG), and where it is hottest: the share in [0, 1], the region's box in pixels
-    (x, y, width, height), its number among the frame's regions (from 1) and its name."""
+    """A map over the frame as a data URI (PNG), and where it is hottest.
+
+    share: there, in [0, 1]. box: of that region, x, y, width and height in pixels. number: its place among the frame's
+    regions, from 1. label: its name.
+    """
 
     uri: str
     share: float
