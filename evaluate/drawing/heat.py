@@ -101,7 +101,7 @@ def grids_of(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels
 def word_maps(
     aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]
 ) -> tuple[WordMap, ...]:
-    """One entry a word: content words first, then the others, each in the sentence's order; () without regions.
+    """One entry a word: those in sight, then the folded ones, each in the sentence's order; () without regions.
 
     The hot end of a map is the word's largest share on this frame, or an even share where that is more: a word that no
     region answers to stays dark.
@@ -113,14 +113,19 @@ def word_maps(
     for w, word in enumerate(aligned.words if grids else ()):
         heats = tuple(_heat(w, grid, corners_R4, looks.frame_size) for grid in grids)
         found.append(WordMap(word, is_content(word), heats))
-    return tuple(sorted(found, key=lambda made: not made.content))
+    sight = set(_in_sight(found))
+    return tuple(found[i] for i in sorted(range(len(found)), key=lambda i: i not in sight))
 
 
 def opened(maps: Sequence[WordMap]) -> int:
-    """How many of the maps are in sight, the others folded: the content words, at most ``OPEN_MAPS`` (without any: of
-    the other words)."""
-    content = sum(made.content for made in maps)
-    return min(content or len(maps), OPEN_MAPS)
+    """How many of the maps, from the first, are in sight; the others are folded."""
+    return len(_in_sight(maps))
+
+
+def _in_sight(maps: Sequence[WordMap]) -> list[int]:
+    """The content words (without any: all), of more than ``OPEN_MAPS`` those with the largest shares."""
+    content = [i for i, made in enumerate(maps) if made.content] or list(range(len(maps)))
+    return sorted(content, key=lambda i: -maps[i].heats[0].share)[:OPEN_MAPS]
 
 
 def is_content(word: str) -> bool:

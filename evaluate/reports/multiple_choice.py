@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluate.drawing.beside import Beside, beside
 from evaluate.drawing.boxes import MOST_BOXES, SAME_OBJECT_IOU
 from evaluate.drawing.gallery import choose
+from evaluate.drawing.paper.multiple_choice import multiple_choice_png
 from evaluate.drawing.pictures import FrameAt, pictures
 from evaluate.drawing.views import Scene, View
 from evaluate.multiple_choice import Choices
-from evaluate.reports.beside import beside
-from evaluate.reports.page import shared, write_page
+from evaluate.reports.page import partial, shared, write_page, write_picture
 from train.config import LossConfig
 
 PAGE_NAME = "multiple_choice.html"
@@ -60,9 +61,12 @@ class Example:
 def write_report(
     path: Path, found: Choices, loss: LossConfig, *, media_root: Path | None = None, labels: Sequence[str] = ()
 ) -> Path:
-    """Draws the page of a finished evaluation and writes it atomically; the arguments are as for retrieval."""
+    """Draws the page of a finished evaluation and the PNG beside it, each written atomically; the arguments are as for retrieval."""
     shown = examples(found, loss, pictures(media_root), labels)
-    return write_page(path, "multiple_choice.html", _context(found, shown, loss))
+    result = found.result
+    among = beside(result, {"accuracy": result.accuracy}, result.accuracy_interval)
+    write_picture(path, multiple_choice_png(result, among, partial(result)))
+    return write_page(path, "multiple_choice.html", _context(found, shown, among, loss))
 
 
 def examples(found: Choices, loss: LossConfig, frame_at: FrameAt, labels: Sequence[str] = ()) -> list[Example]:
@@ -110,11 +114,11 @@ def _example(found: Choices, scene: Scene, q: int, kind: str, start: int) -> Exa
     )  # fmt: skip
 
 
-def _context(found: Choices, shown: list[Example], loss: LossConfig) -> dict[str, Any]:
+def _context(found: Choices, shown: list[Example], among: Beside, loss: LossConfig) -> dict[str, Any]:
     result = found.result
     views = [view for example in shown for view in (example.view, example.wrong) if view is not None]
     return shared(result, views) | {
-        "beside": beside(result, {"accuracy": result.accuracy}, result.accuracy_interval),
+        "beside": among,
         "groups": [
             (*KINDS[kind], [example for example in shown if example.kind == kind])
             for kind in KINDS

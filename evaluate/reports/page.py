@@ -23,6 +23,13 @@ def write_page(path: Path, template: str, context: dict[str, Any]) -> Path:
     return path
 
 
+def write_picture(page: Path, png: bytes) -> Path:
+    """Writes the PNG that stands beside a page, under the same name, atomically."""
+    path = page.with_suffix(".png")
+    atomic.write_bytes(path, png)
+    return path
+
+
 def environment() -> Environment:
     """The templates of this package: everything that comes from data is escaped, an unknown name is an error."""
     return Environment(

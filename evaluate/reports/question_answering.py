@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.drawing.beside import Beside, beside
 from evaluate.drawing.boxes import MOST_BOXES
+from evaluate.drawing.paper.question_answering import question_answering_png
 from evaluate.drawing.pictures import pictures
 from evaluate.drawing.sights import sights
 from evaluate.drawing.views import View
 from evaluate.question_answering import Answers
-from evaluate.reports.beside import beside
-from evaluate.reports.page import shared, write_page
+from evaluate.reports.page import partial, shared, write_page, write_picture
 from evaluate.result import Confusion
 from evaluate.stored import StoredShards
 
 PAGE_NAME = "question_answering.html"
-PER_KIND = 4
+PER_KIND = 3
 KINDS = {
     "right": ("Right, and surest", "The right answer, given with the highest probability."),
     "unsure": ("Least sure", "Whatever was answered, it had the lowest probability."),
@@ -55,9 +56,12 @@ class ConfusionRow:
 def write_report(
     path: Path, found: Answers, stored: StoredShards, *, media_root: Path | None = None, labels: Sequence[str] = ()
 ) -> Path:
-    """Draws the page of a finished evaluation and writes it atomically. ``stored`` are the shards it was made from."""
+    """Draws the page of a finished evaluation and the PNG beside it, each written atomically. ``stored`` are the shards it was made from."""
     shown = examples(found, stored, media_root, labels)
-    return write_page(path, "question_answering.html", _context(found, shown))
+    result = found.result
+    among = beside(result, {"accuracy": result.accuracy}, result.accuracy_interval)
+    write_picture(path, question_answering_png(result, among, partial(result)))
+    return write_page(path, "question_answering.html", _context(found, shown, among))
 
 
 def choose_questions(found: Answers) -> list[tuple[str, int]]:
@@ -115,10 +119,10 @@ def confusion_rows(confusion: Confusion) -> list[ConfusionRow]:
     return rows
 
 
-def _context(found: Answers, shown: list[Example]) -> dict[str, Any]:
+def _context(found: Answers, shown: list[Example], among: Beside) -> dict[str, Any]:
     result = found.result
     return shared(result, [example.view for example in shown]) | {
-        "beside": beside(result, {"accuracy": result.accuracy}, result.accuracy_interval),
+        "beside": among,
         "coverage": 100.0 * result.covered / result.questions,
         "group_tables": (
             ("By answer type", "answer type", result.by_answer_type),

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from evaluate import metrics
+from evaluate.drawing.beside import Beside, beside
 from evaluate.drawing.boxes import MOST_BOXES, SAME_OBJECT_IOU
 from evaluate.drawing.charts import rank_chart, recall_chart
 from evaluate.drawing.gallery import Example, examples
+from evaluate.drawing.paper.retrieval import retrieval_png
 from evaluate.drawing.pictures import pictures
-from evaluate.reports.beside import beside
-from evaluate.reports.page import partial, shared, write_page
+from evaluate.reports.page import partial, shared, write_page, write_picture
 from evaluate.result import BothWays, Direction, RetrievalResult
 from evaluate.retrieval import Retrieval
 from train.config import LossConfig
@@ -40,17 +41,19 @@ class FigureRow:
 def write_report(
     path: Path, found: Retrieval, loss: LossConfig, *, media_root: Path | None = None, labels: Sequence[str] = ()
 ) -> Path:
-    """Draws the page of a finished retrieval and writes it atomically.
+    """Draws the page of a finished retrieval, and the PNG beside it, and writes each atomically.
 
     ``loss`` is the objective that the model was trained with: attention is drawn in its form. ``media_root`` is where
     the manifest's media paths start; without it, or where a file gives no frame, boxes are drawn on an empty canvas and
     the page says so. ``labels`` are the detector's class names.
     """
     shown = examples(found, loss, pictures(media_root), labels)
-    return write_page(path, "retrieval.html", _context(found, shown, loss))
+    among = beside(found.result, found.result.text_to_video.figures, found.result.text_to_video.intervals["R@1"])
+    write_picture(path, retrieval_png(found, among, partial(found.result)))
+    return write_page(path, "retrieval.html", _context(found, shown, among, loss))
 
 
-def _context(found: Retrieval, shown: list[Example], loss: LossConfig) -> dict[str, Any]:
+def _context(found: Retrieval, shown: list[Example], among: Beside, loss: LossConfig) -> dict[str, Any]:
     result = found.result
     views = [answer.view for example in shown for answer in (*example.top, *example.details)]
     forth = result.text_to_video
@@ -65,7 +68,7 @@ def _context(found: Retrieval, shown: list[Example], loss: LossConfig) -> dict[s
         ),
         "softmax_rows": _softmax_rows(result),
         "figure_names": metrics.FIGURES,
-        "beside": beside(result, forth.figures, forth.intervals["R@1"]),
+        "beside": among,
         "recall_chart": recall_chart(found.by_sentence, found.by_video, partial(result)),
         "rank_chart": rank_chart(found.by_sentence, found.by_video, partial(result)),
         "groups": [
