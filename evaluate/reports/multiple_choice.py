@@ -61,7 +61,10 @@ class Example:
 def write_report(
     path: Path, found: Choices, loss: LossConfig, *, media_root: Path | None = None, labels: Sequence[str] = ()
 ) -> Path:
-    """Draws the page of a finished evaluation and the PNG beside it, each written atomically; the arguments are as for retrieval."""
+    """Draws the page of a finished evaluation and the PNG beside it, each written atomically.
+
+    The arguments are as for retrieval.
+    """
     shown = examples(found, loss, pictures(media_root), labels)
     result = found.result
     among = beside(result, {"accuracy": result.accuracy}, result.accuracy_interval)

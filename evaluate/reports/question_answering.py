@@ -56,7 +56,10 @@ class ConfusionRow:
 def write_report(
     path: Path, found: Answers, stored: StoredShards, *, media_root: Path | None = None, labels: Sequence[str] = ()
 ) -> Path:
-    """Draws the page of a finished evaluation and the PNG beside it, each written atomically. ``stored`` are the shards it was made from."""
+    """Draws the page of a finished evaluation and the PNG beside it, each written atomically.
+
+    ``stored`` are the shards that it was made from.
+    """
     shown = examples(found, stored, media_root, labels)
     result = found.result
     among = beside(result, {"accuracy": result.accuracy}, result.accuracy_interval)
