@@ -30,6 +30,7 @@ OTHER_WORDS = ("the", "moves", "##s")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *OTHER_WORDS, *THINGS)
 WIDTH = len(WORDS)
 FRAME_SIZE = (48, 64)
+INFO = ManifestInfo("made-up", "made-up/all")
 
 
 @dataclass
@@ -109,6 +110,7 @@ class WorldMaker:
         absent: Collection[str] = (),
         failed: Collection[str] = (),
         width: int | None = None,
+        info: ManifestInfo = INFO,
     ) -> World:
         said = {thing: (f"the {thing} moves", f"{thing}s") for thing in THINGS} | (captions or {})
         items = [
@@ -116,7 +118,7 @@ class WorldMaker:
             for i, thing in enumerate(THINGS)
         ]
         manifest = self.folder / "manifest.parquet"
-        write_manifest(manifest, items, ManifestInfo("made-up", "made-up/all"))
+        write_manifest(manifest, items, info)
         provenance = Provenance(
             dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
             box_convention=BOX_CONVENTION, sampling="uniform", frames=3, regions=4, ffmpeg="x",
