@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from evaluate.commands.options import chosen, evaluation_options, usable_device
+from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
+from evaluate.commands.out_folder import begin, writing_to
+from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
 from evaluate.options import EvaluationOptions
-from evaluate.question_answering import evaluate_question_answering, summary, write_answers
+from evaluate.question_answering import RESULT_NAME, TABLE_NAME, evaluate_question_answering, summary, write_answers
 from evaluate.result import QuestionAnsweringResult, QuestionGroup, counted
 from train.answering import AnsweringModel
 
@@ -27,27 +29,39 @@ def question_answering(
 
     Every video that a question of the chosen splits asks about must be in the shards. An answer that the model's
     vocabulary does not hold counts as wrong. answers.parquet has the answer of every question, to compute the figures
-    again.
+    again. An earlier result in OUT is removed first.
 
     \b
     python -m evaluate question-answering --model runs/tune-qa/model --shards shards/msrvtt \\
         --manifest msrvtt_qa.parquet --out runs/tune-qa/report
+
+    On several devices: torchrun --nproc-per-node 4 -m evaluate question-answering ..., with the same figures.
     """
     options = EvaluationOptions.model_validate(chosen(**settings))
-    inputs = open_inputs(model_folder, shards, manifest)
-    model = AnsweringModel.from_pretrained(model_folder, device=usable_device(device))
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("answering questions", total=None)
-        found = evaluate_question_answering(
-            model, inputs, out, options,
-            progress=lambda done, of: bar.update(task, advance=done, total=of),
-        )  # fmt: skip
-    write_answers(out, found)
-    console.print(_table(found.result))
-    for line in _remarks(found.result):
-        console.print(line, style="dim", highlight=False)
-    click.echo(summary(found.result))
+    with among_ranks(device) as ranks:
+        console = Console(stderr=True, quiet=not ranks.is_first)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME)) if ranks.is_first else None)
+        inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
+        own = ranks.agree(lambda: usable_device(device, ranks.local))
+        model = ranks.agree(lambda: AnsweringModel.from_pretrained(model_folder, device=own))
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("answering questions", total=None)
+            found = evaluate_question_answering(
+                model, inputs, out, options, ranks,
+                progress=lambda done, of: bar.update(task, advance=done, total=of),
+            )  # fmt: skip
+        if found is not None:
+            with writing_to(out):
+                write_answers(out, found)
+            _tell(console, found.result)
+
+
+def _tell(console: Console, result: QuestionAnsweringResult) -> None:
+    console.print(_table(result))
+    for line in _remarks(result):
+        console.print(line, highlight=False, markup=False)
+    tell_setting(console, result.setting)
+    click.echo(summary(result))
 
 
 def _table(result: QuestionAnsweringResult) -> Table:
