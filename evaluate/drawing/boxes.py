@@ -54,7 +54,9 @@ def shown_regions(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, m
     boxes_N4 = looks.boxes_FR4.reshape(-1, 4)
     by_answer = rows[np.argsort(-aligned.answer_N[rows], kind="stable")]
     peaks_W = aligned.shares_NW[rows].max(axis=0, initial=0)
-    by_word = [rows[aligned.shares_NW[rows, w].argmax()] for w in np.argsort(-peaks_W, kind="stable")] if len(rows) else []
+    by_word = (
+        [rows[aligned.shares_NW[rows, w].argmax()] for w in np.argsort(-peaks_W, kind="stable")] if len(rows) else []
+    )
     chosen: list[int] = []
     for candidates, until in ((by_answer, (most + 1) // 2), (by_word, most), (by_answer, most)):
         for n in candidates:

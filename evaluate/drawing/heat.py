@@ -27,19 +27,23 @@ HOTTEST = (250, 240, 100)
 VEIL = 0.62  # opacity of a map
 REGION_ATTENTION = "each region's attention over the words"
 WORD_ATTENTION = "each word's attention over the regions"
-_FUNCTION_WORDS = frozenset(
-    "a about above after all am among an and any are as at away be been before being below beside between both but by can"
-    " could did do does down each for from had has have he her here him his how i if in into is it its me my near no not of"
-    " off on one onto or other our out over s she so some than that the their them then there these they this those"
-    " through to too toward towards under until up upon us was we were what when where which while who whose will with"
-    " would you your video clip shows show shown see".split()
-)
+_ARTICLES_AND_THEIR_LIKE = """
+a about above after all am among an and any are as at away be been before being below beside between both but by can
+could did do does down each for from had has have he her here him his how i if in into is it its me my near no not of
+off on one onto or other our out over s she so some than that the their them then there these they this those through
+to too toward towards under until up upon us was we were what when where which while who whose will with would you your
+video clip shows show shown see
+"""
+_FUNCTION_WORDS = frozenset(_ARTICLES_AND_THEIR_LIKE.split())
 
 
 @dataclass(frozen=True)
 class Heat:
-    """A map over the frame as a data URI (PNG), and where it is hottest: the share in [0, 1], the region's box in pixels
-    (x, y, width, height), its number among the frame's regions (from 1) and its name."""
+    """A map over the frame as a data URI (PNG), and where it is hottest.
+
+    share: there, in [0, 1]. box: of that region, x, y, width and height in pixels. number: its place among the frame's
+    regions, from 1. label: its name.
+    """
 
     uri: str
     share: float
@@ -94,7 +98,9 @@ def grids_of(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels
     return tuple(found)
 
 
-def word_maps(aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]) -> tuple[WordMap, ...]:
+def word_maps(
+    aligned: Alignment, mask_N: NDArray[np.bool_], looks: Looks, labels: Sequence[str]
+) -> tuple[WordMap, ...]:
     """One entry a word: content words first, then the others, each in the sentence's order; () without regions.
 
     The hot end of a map is the word's largest share on this frame, or an even share where that is more: a word that no
@@ -132,7 +138,9 @@ def _heat(w: int, grid: Grid, corners_R4: NDArray[np.float64], size: tuple[int, 
     return Heat(uri, float(shares_R[hottest]), (x1, y1, x2 - x1, y2 - y1), column.number, column.label)
 
 
-def highest(values_R: NDArray[np.float64], corners_R4: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+def highest(
+    values_R: NDArray[np.float64], corners_R4: NDArray[np.float64], size: tuple[int, int]
+) -> NDArray[np.float64]:
     """The highest value over each point of a frame of ``size`` (height, width), ``ACROSS`` points wide; 0 outside."""
     height, width = size
     down = max(round(ACROSS * height / width), 1)

@@ -33,7 +33,7 @@ def _sight(sample: Sample, item: Item, frame_at: FrameAt, labels: Sequence[str],
     frame = len(sample.timestamps) // 2
     height, width = sample.frame_size
     regions = sample.regions
-    corners_R4 = regions.boxes[frame, : int(regions.counts[frame]), :4].astype(np.float64)
+    corners_R4 = regions.boxes[frame, : int(regions.count[frame]), :4].astype(np.float64)
     chosen: list[int] = []
     for r, corners in enumerate(corners_R4):
         if len(chosen) < most and all(iou(corners, corners_R4[other]) <= SAME_OBJECT_IOU for other in chosen):

@@ -60,7 +60,9 @@ class Page:
 
     def open(self, path: Path, width: int, height: int = 900) -> None:
         """Shows a file in a window of so many CSS pixels and waits until all of it is loaded."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self.events.clear()
         self.call("Page.navigate", url=path.resolve().as_uri())
         while not any(method == "Page.loadEventFired" for method, _ in self.events):
