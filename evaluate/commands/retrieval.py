@@ -28,6 +28,7 @@ from train.model import RegionTextModel
 @evaluation_options
 @cache_options
 @click.option("--queries", type=click.Choice(["first", "all"]), help="Captions that ask. [as the protocol says]")
+@click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
 @click.option("--dual-softmax", is_flag=True, help="Also rank after a softmax over all queries; reported apart.")
 def retrieval(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
