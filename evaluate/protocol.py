@@ -1,4 +1,4 @@
-"""What a retrieval protocol asks for: which videos are candidates, which sentences are queries, and what is missing."""
+"""What a protocol asks for: which videos, which sentences are queries, and what of it is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, Self, TypeVar, cast, get_args
 
 import click
 import numpy as np
@@ -23,22 +23,51 @@ DEFAULT_SPLITS = ("test",)
 
 
 @dataclass(frozen=True)
-class RetrievalPlan:
-    """Every candidate and every query of a protocol, in the manifest's order. B videos, C sentences.
-
-    items: the B videos. sentences: the C queries. owner_C: int64 [C], the row in ``items`` of each query's video.
-    """
+class Plan:
+    """What a protocol asks for, in the manifest's order: the videos ``items`` of its splits."""
 
     name: str
     splits: tuple[str, ...]
-    queries: Queries
     items: tuple[Item, ...]
-    sentences: tuple[str, ...]
-    owner_C: NDArray[np.int64]
 
     @property
     def ids(self) -> tuple[str, ...]:
+        """Of the videos."""
         return tuple(item.id for item in self.items)
+
+    def keep(self, kept_B: NDArray[np.bool_]) -> Self:
+        """The plan with some of its videos, and what is asked about them."""
+        return replace(self, items=tuple(item for item, kept in zip(self.items, kept_B, strict=True) if kept))
+
+
+PlanT = TypeVar("PlanT", bound=Plan)
+
+
+@dataclass(frozen=True)
+class RetrievalPlan(Plan):
+    """Every candidate and every query. B videos, C sentences.
+
+    sentences: the C queries. owner_C: int64 [C], the row in ``items`` of each query's video.
+    """
+
+    queries: Queries
+    sentences: tuple[str, ...]
+    owner_C: NDArray[np.int64]
+
+    def keep(self, kept_B: NDArray[np.bool_]) -> Self:
+        """The plan with some of its videos, and the queries that ask for them.
+
+        Raises:
+            InputError: no query is left.
+        """
+        kept_C = kept_B[self.owner_C]
+        if not kept_C.any():
+            raise InputError(f"{self.name}: none of the videos that a query asks for is in these shards")
+        return replace(
+            super().keep(kept_B),
+            sentences=tuple(s for s, kept in zip(self.sentences, kept_C, strict=True) if kept),
+            owner_C=(np.cumsum(kept_B) - 1)[self.owner_C[kept_C]],
+        )
 
 
 class MissingItemsError(click.ClickException):
@@ -64,10 +93,11 @@ def plan_retrieval(
         for caption in (item.captions[:1] if rule == "first" else item.captions)
     ]
     if not pairs:
-        raise InputError(f"none of the {len(items)} rows of split {'+'.join(splits)} has a caption to search with")
+        where = f"{protocol_name(manifest.info)}, split {'+'.join(splits)}"
+        raise InputError(f"{where}: none of the {len(items)} rows has a caption to search with")
     owners, sentences = zip(*pairs, strict=True)
     return RetrievalPlan(
-        protocol_name(manifest.info), tuple(splits), rule, items, tuple(sentences), np.array(owners, np.int64)
+        protocol_name(manifest.info), tuple(splits), items, rule, tuple(sentences), np.array(owners, np.int64)
     )
 
 
@@ -87,26 +117,19 @@ def protocol_queries(info: ManifestInfo) -> Queries:
     return load_spec(info.dataset).protocol(info.protocol or None)[1].queries
 
 
-def without(plan: RetrievalPlan, absent: Collection[str]) -> RetrievalPlan:
-    """The plan with the videos named by ``absent``, and the queries that ask for them, left out.
+def without(plan: PlanT, absent: Collection[str]) -> PlanT:
+    """The plan with the videos named by ``absent``, and what is asked about them, left out.
 
     Raises:
         InputError: nothing is left.
     """
     kept_B = np.array([item.id not in absent for item in plan.items], bool)
-    kept_C = kept_B[plan.owner_C]
-    if not kept_C.any():
+    if not kept_B.any():
         raise InputError(f"{plan.name}: none of the {len(plan.items)} videos of the protocol is in these shards")
-    new_row_B = np.cumsum(kept_B) - 1
-    return replace(
-        plan,
-        items=tuple(item for item, kept in zip(plan.items, kept_B, strict=True) if kept),
-        sentences=tuple(s for s, kept in zip(plan.sentences, kept_C, strict=True) if kept),
-        owner_C=new_row_B[plan.owner_C[kept_C]],
-    )
+    return plan.keep(kept_B)
 
 
-def write_missing(path: Path, plan: RetrievalPlan, absent: Collection[str], failures: Mapping[str, Failure]) -> None:
+def write_missing(path: Path, plan: Plan, absent: Collection[str], failures: Mapping[str, Failure]) -> None:
     """Lists the missing items, one JSON object a line, each with the reason that the extraction recorded (if any)."""
     lines = []
     for item in plan.items:
@@ -117,7 +140,7 @@ def write_missing(path: Path, plan: RetrievalPlan, absent: Collection[str], fail
     atomic.write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def refusal(plan: RetrievalPlan, absent: Collection[str], listed: Path) -> MissingItemsError:
+def refusal(plan: Plan, absent: Collection[str], listed: Path) -> MissingItemsError:
     """The one line that names how many are missing, the list, and the two ways out."""
     return MissingItemsError(
         f"{len(absent)} of {len(plan.items)} videos of {plan.name} are missing from the shards, listed in {listed};"

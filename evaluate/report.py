@@ -16,7 +16,8 @@ from data_specs.stills import still
 from evaluate import metrics
 from evaluate.charts import rank_chart, recall_chart
 from evaluate.gallery import MOST_BOXES, SAME_OBJECT_IOU, Example, FrameAt, Picture, examples
-from evaluate.retrieval import Direction, Retrieval, counted
+from evaluate.result import Direction, counted
+from evaluate.retrieval import Retrieval
 
 PAGE_NAME = "retrieval.html"
 FEW_VIDEOS = 30

@@ -5,90 +5,38 @@ Letters: B videos, C sentences (queries), U distinct sentences, N regions a vide
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from data_specs.configuration import Settings
 from data_specs.errors import InputError
-from data_specs.manifest import Manifest
-from data_specs.shards import Provenance, file_sha256
 from evaluate import metrics
+from evaluate.dual_softmax import dual_softmax
 from evaluate.embed import TextTable, VideoTable, embed_sentences, embed_videos
-from evaluate.protocol import (
-    DEFAULT_SPLITS,
-    Queries,
-    RetrievalPlan,
-    plan_retrieval,
-    refusal,
-    without,
-    write_missing,
-)
-from evaluate.similarity import score_matrix, score_parts
-from evaluate.stored import StoredShards, read_stored
+from evaluate.embedding.blocks import share
+from evaluate.embedding.store import Progress, Store
+from evaluate.inputs import Inputs
+from evaluate.options import EvaluationOptions
+from evaluate.protocol import Queries, RetrievalPlan, plan_retrieval
+from evaluate.result import SEED, BothWays, Direction, RetrievalResult, counted, described
+from evaluate.similarity import SENTENCE_BLOCK, Scores, score_matrix, score_parts
+from train.distributed import Ranks
 from train.model import RegionTextModel
 
-MISSING_NAME = "missing.jsonl"
 RESULT_NAME = "retrieval.json"
-SEED = 0
 
 
-class RetrievalOptions(Settings):
-    """What may be chosen. ``queries``, ``frames`` and ``regions`` of None mean: as protocol, shards and model say."""
+class RetrievalOptions(EvaluationOptions):
+    """``queries`` of None means: as the protocol says. ``batch_size`` of None: see ``clips_a_block``."""
 
-    splits: tuple[str, ...] = DEFAULT_SPLITS
     queries: Queries | None = None
-    frames: PositiveInt | None = None
-    regions: PositiveInt | None = None
-    allow_missing: bool = False
-    batch_size: PositiveInt = 32
-    resamples: PositiveInt = 1000
-    note: str = ""
-
-
-class Direction(Settings):
-    """Figures of one direction. Recalls are in percent; intervals are 95 % bootstrap over videos.
-
-    ``optimistic`` breaks ties in the model's favour, ``chance`` is what a constant score gets.
-    """
-
-    figures: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
-    optimistic: dict[str, float]
-    chance: dict[str, float]
-    queries: int
-    queries_planned: int
-    candidates: int
-    candidates_planned: int
-
-
-class RetrievalResult(Settings):
-    """All of ``retrieval.json``: figures, and everything that they depend on."""
-
-    task: str = "retrieval"
-    protocol: str
-    splits: tuple[str, ...]
-    queries_rule: Queries
-    text_to_video: Direction
-    video_to_text: Direction
-    videos: int
-    videos_planned: int
-    missing: int
-    missing_list: str | None
-    frames: int
-    regions: int
-    score: str
-    ties: str = "expected over all orders"
-    bootstrap: dict[str, int]
-    model_sha256: str
-    manifest_sha256: str
-    shards: Provenance
-    note: str = ""
+    dual_softmax: bool = False
+    batch_size: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,135 +54,131 @@ class Retrieval:
 
 def evaluate_retrieval(
     model: RegionTextModel,
-    model_sha256: str,
-    shards: Path,
-    manifest: Manifest,
-    manifest_sha256: str,
+    inputs: Inputs,
     out: Path,
     options: RetrievalOptions,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Retrieval:
-    """Runs the protocol. ``progress`` hears how many of how many videos went through the model.
+    store: Store | None = None,
+    progress: Progress = lambda done, of: None,
+) -> Retrieval | None:
+    """Runs the protocol, together with the other ranks of the ``store``; what was found is given to the first rank,
+    and None to the others. ``progress`` hears how many of how many videos went through the model.
 
     Raises:
         InputError: the shards do not fit the model or are broken, or the plan is empty.
         MissingItemsError: items of the protocol are missing and ``allow_missing`` is off; the list is in ``out``.
     """
-    planned = plan_retrieval(manifest, options.splits, options.queries)
-    stored = read_stored(shards)
-    plan = settle_missing(planned, stored, out, options.allow_missing)
-    frames, regions = _sizes(model, stored.provenance, options)
+    ranks = store.ranks if store is not None else Ranks()
+    planned, plan = ranks.agree(lambda: _plans(inputs, out, options, ranks.is_first))
+    frames, regions = ranks.agree(lambda: inputs.sizes(model.config, options))
     videos = embed_videos(
-        model,
-        stored,
-        plan.ids,
-        frames=frames,
-        regions=regions,
-        batch_size=options.batch_size,
-        progress=lambda done: progress(done, len(plan.ids)),
-    )
-    texts = embed_sentences(model, plan.sentences)
-    try:
-        scores_UB = score_matrix(videos, texts, model.loss, device=model.device).combined_UB.numpy()
-    except ValueError as error:
-        raise InputError(f"the model cannot be evaluated: {error}") from None
-    scores_CB = scores_UB[texts.row_C]
-    rows_B = np.arange(len(plan.items))
-    by_sentence = metrics.rank(scores_CB, plan.owner_C, rows_B)
-    asked_B = np.unique(plan.owner_C)  # videos without a caption are candidates, but ask for nothing
-    by_video = metrics.rank(scores_CB.T[asked_B], asked_B, plan.owner_C)
-    absent = len(planned.items) - len(plan.items)
+        model, inputs.stored, plan.ids, frames=frames, regions=regions,
+        batch_size=options.batch_size, store=store, progress=progress,
+    )  # fmt: skip
+    texts = embed_sentences(model, plan.sentences, batch_size=options.batch_size, store=store)
+    scores = _scores(model, videos, texts, ranks)
+    if scores is None:
+        return None
+    scores_CB = scores.combined_UB.numpy()[texts.row_C]
+    both = rank_both_ways(scores_CB, plan)
+    judged = _Judge(planned, plan, options)
     result = RetrievalResult(
-        protocol=plan.name,
-        splits=plan.splits,
-        queries_rule=plan.queries,
-        text_to_video=_direction(by_sentence, plan.owner_C, options, len(planned.sentences), len(planned.items)),
-        video_to_text=_direction(by_video, asked_B, options, len(np.unique(planned.owner_C)), len(planned.sentences)),
-        videos=len(plan.items),
-        videos_planned=len(planned.items),
-        missing=absent,
-        missing_list=MISSING_NAME if absent else None,
-        frames=frames,
-        regions=regions,
+        **inputs.facts(planned, plan, frames, regions, options),
         score=score_parts(model.loss),
-        bootstrap={"resamples": options.resamples, "seed": SEED},
-        model_sha256=model_sha256,
-        manifest_sha256=manifest_sha256,
-        shards=stored.provenance,
-        note=options.note,
+        queries_rule=plan.queries,
+        **dict(judged.both_ways(*both)),
+        **_apart(scores, scores_CB, texts, judged, float(model.temperature)),
     )
-    return Retrieval(result, plan, videos, texts, scores_CB, by_sentence, by_video)
+    return Retrieval(result, plan, videos, texts, scores_CB, *both)
 
 
-def settle_missing(plan: RetrievalPlan, stored: StoredShards, out: Path, allow: bool) -> RetrievalPlan:
-    """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
-
-    Raises:
-        MissingItemsError: something is missing and ``allow`` is off.
-    """
-    listed = out / MISSING_NAME
-    absent = frozenset(plan.ids) - stored.shard_of.keys()
-    if not absent:
-        listed.unlink(missing_ok=True)
-        return plan
-    write_missing(listed, plan, absent, stored.failures)
-    if not allow:
-        raise refusal(plan, absent, listed)
-    return without(plan, absent)
-
-
-def model_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of a model folder's files."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def counted(number: int, planned: int) -> str:
-    """``10``, or ``9/10`` when some are missing."""
-    return f"{number}" if number == planned else f"{number}/{planned}"
+def rank_both_ways(
+    scores_CB: NDArray[np.floating], plan: RetrievalPlan, scores_BC: NDArray[np.floating] | None = None
+) -> tuple[metrics.Ranking, metrics.Ranking]:
+    """Sentences that look for their video, and videos that look for the best of their sentences; ``scores_BC`` where
+    the second's scores are others. Videos without a caption are candidates, but ask for nothing."""
+    asked_B = np.unique(plan.owner_C)
+    by_sentence = metrics.rank(scores_CB, plan.owner_C, np.arange(len(plan.items)))
+    back = scores_CB.T[asked_B] if scores_BC is None else scores_BC[asked_B]
+    return by_sentence, metrics.rank(back, asked_B, plan.owner_C)
 
 
 def summary(result: RetrievalResult) -> str:
     """The one line of a result: both directions, protocol and counts."""
     forth, back = result.text_to_video, result.video_to_text
-    splits = "" if result.splits == DEFAULT_SPLITS else f", split {'+'.join(result.splits)}"
     return (
         f"text-to-video {metrics.one_line(forth.figures)} | video-to-text {metrics.one_line(back.figures)}"
-        f" ({result.protocol}{splits}, {counted(forth.queries, forth.queries_planned)} queries,"
+        f" ({described(result)}, {counted(forth.queries, forth.queries_planned)} queries,"
         f" {counted(forth.candidates, forth.candidates_planned)} candidates)"
     )
 
 
-def _sizes(model: RegionTextModel, made: Provenance, options: RetrievalOptions) -> tuple[int, int]:
-    """F and R: as many as asked, else as many as both model and shards have."""
-    if made.feature_dim != model.config.feature_dim:
-        raise InputError(
-            f"the shards' features are {made.feature_dim} wide (detector {made.detector}), the model reads"
-            f" {model.config.feature_dim}: extract with the detector that the model was trained on"
-        )
-    sizes = []
-    for name in ("frames", "regions"):
-        asked, most = getattr(options, name), getattr(model.config, name)
-        if asked is not None and asked > most:
-            raise InputError(f"--{name} {asked}: the model was made for at most {most}")
-        if asked is not None and asked > getattr(made, name):
-            raise InputError(f"--{name} {asked}: the shards hold {getattr(made, name)}")
-        sizes.append(asked or min(most, getattr(made, name)))
-    return sizes[0], sizes[1]
+def _plans(inputs: Inputs, out: Path, options: RetrievalOptions, writes: bool) -> tuple[RetrievalPlan, RetrievalPlan]:
+    planned = plan_retrieval(inputs.manifest, options.splits, options.queries)
+    return planned, inputs.settle(planned, out, options.allow_missing, writes)
 
 
-def _direction(
-    ranking: metrics.Ranking, video_Q: NDArray[np.int64], options: RetrievalOptions, queries: int, candidates: int
-) -> Direction:
-    return Direction(
-        figures=metrics.figures(ranking),
-        intervals=metrics.intervals(ranking, video_Q, resamples=options.resamples, seed=SEED),
-        optimistic=metrics.optimistic_figures(ranking),
-        chance=metrics.figures(metrics.chance(ranking)),
-        queries=len(ranking),
-        queries_planned=queries,
-        candidates=ranking.candidates,
-        candidates_planned=candidates,
+def _scores(model: RegionTextModel, videos: VideoTable, texts: TextTable, ranks: Ranks) -> Scores | None:
+    """Each rank scores some blocks of sentences; all scores on the first rank, elsewhere None."""
+    own = share(math.ceil(len(texts.cls_UE) / SENTENCE_BLOCK), ranks)
+    rows = slice(own.start * SENTENCE_BLOCK, own.stop * SENTENCE_BLOCK)
+
+    def work() -> Scores:
+        try:
+            return score_matrix(videos, texts, model.loss, device=model.device, sentences=rows)
+        except ValueError as error:
+            raise InputError(f"the model cannot be evaluated: {error}") from None
+
+    scores = ranks.agree(work)
+    global_parts, local_parts = (
+        None if part is None else ranks.to_first(part) for part in (scores.global_UB, scores.local_UB)
     )
+    if not ranks.is_first:
+        return None
+    return Scores(*(None if parts is None else torch.cat(parts) for parts in (global_parts, local_parts)))
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Turns rankings into figures with their counts."""
+
+    planned: RetrievalPlan
+    plan: RetrievalPlan
+    options: RetrievalOptions
+
+    def both_ways(self, by_sentence: metrics.Ranking, by_video: metrics.Ranking) -> BothWays:
+        sentences, videos = len(self.planned.sentences), len(self.planned.items)
+        asked_B = np.unique(self.plan.owner_C)
+        return BothWays(
+            text_to_video=self._direction(by_sentence, self.plan.owner_C, sentences, videos),
+            video_to_text=self._direction(by_video, asked_B, len(np.unique(self.planned.owner_C)), sentences),
+        )
+
+    def _direction(
+        self, ranking: metrics.Ranking, video_Q: NDArray[np.int64], queries: int, candidates: int
+    ) -> Direction:
+        return Direction(
+            figures=metrics.figures(ranking),
+            intervals=metrics.intervals(ranking, video_Q, resamples=self.options.resamples, seed=SEED),
+            optimistic=metrics.optimistic_figures(ranking),
+            chance=metrics.figures(metrics.chance(ranking)),
+            queries=len(ranking),
+            queries_planned=queries,
+            candidates=ranking.candidates,
+            candidates_planned=candidates,
+        )
+
+
+def _apart(
+    scores: Scores, scores_CB: NDArray[np.float32], texts: TextTable, judge: _Judge, temperature: float
+) -> dict[str, BothWays]:
+    """The figures beside those of the sum: of each of its two parts, and after the dual softmax."""
+    found = {}
+    if scores.global_UB is not None and scores.local_UB is not None:
+        for name, part_UB in (("global_alone", scores.global_UB), ("local_alone", scores.local_UB)):
+            found[name] = judge.both_ways(*rank_both_ways(part_UB.numpy()[texts.row_C], judge.plan))
+    if judge.options.dual_softmax:
+        forth_CB = dual_softmax(scores_CB, temperature)
+        found["dual_softmax"] = judge.both_ways(
+            *rank_both_ways(forth_CB, judge.plan, dual_softmax(scores_CB.T, temperature))
+        )
+    return found

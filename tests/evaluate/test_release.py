@@ -12,8 +12,8 @@ import torch
 from click.testing import CliRunner
 from transformers import DistilBertConfig
 
-from data_specs.manifest import read_manifest
 from evaluate.__main__ import main
+from evaluate.inputs import open_inputs
 from evaluate.report import PAGE_NAME
 from evaluate.retrieval import RetrievalOptions, evaluate_retrieval
 from evaluate.stored import read_stored
@@ -39,10 +39,8 @@ def test_scores_are_those_of_the_released_forward_pass(
 ) -> None:
     world = make_world()
     model = RegionTextModel.from_pretrained(folder)
-    manifest = read_manifest(world.manifest)
-    found = evaluate_retrieval(
-        model, "0", world.shards, manifest, "0", tmp_path / "out", RetrievalOptions(splits=("test",))
-    )
+    inputs = open_inputs(folder, world.shards, world.manifest)
+    found = evaluate_retrieval(model, inputs, tmp_path / "out", RetrievalOptions(splits=("test",)))
     assert found.result.score == "global cosine + region-word similarity (release form, focal)"
     state = released_state(SIZES)
     stored = {s.id: s.regions for s in read_stored(world.shards).samples(frozenset(found.plan.ids))}

@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from data_specs.failures import MediaError
-from data_specs.manifest import read_manifest
 from data_specs.media import Limits, find_tool, run_tool
 from data_specs.regions import boxes_from_corners
 from data_specs.stills import still
@@ -22,6 +21,7 @@ from evaluate.alignment import Alignment
 from evaluate.charts import rank_chart, recall_chart
 from evaluate.embed import Looks
 from evaluate.gallery import boxes_of, choose_queries, iou, margins, shown_regions, words_of
+from evaluate.inputs import open_inputs
 from evaluate.report import write_report
 from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval
 
@@ -82,9 +82,8 @@ def page_of(stand_in, make_world, tmp_path):
     def make(captions=None, media_root=None, labels=(), absent=(), **options) -> tuple[Page, str, Retrieval]:
         world = make_world(captions, absent=absent)
         settings = RetrievalOptions.model_validate({"resamples": 20, "queries": "first", **options})
-        found = evaluate_retrieval(
-            stand_in, "m" * 64, world.shards, read_manifest(world.manifest), "h" * 64, tmp_path, settings
-        )
+        inputs = open_inputs(tmp_path / "no-model", world.shards, world.manifest)
+        found = evaluate_retrieval(stand_in, inputs, tmp_path, settings)
         path = write_report(tmp_path / "page.html", found, 20.0, media_root=media_root, labels=labels)
         text = path.read_text(encoding="utf-8")
         return Page(text), text, found

@@ -1,0 +1,1 @@
+"""The commands of ``python -m evaluate``: each parses, builds and calls."""

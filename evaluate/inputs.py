@@ -1,0 +1,117 @@
+"""What is evaluated on what: a model, a folder of shards, and the manifest that says what must be there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_specs.errors import InputError
+from data_specs.manifest import Manifest, read_manifest
+from data_specs.shards import file_sha256
+from evaluate.options import EvaluationOptions
+from evaluate.protocol import Plan, PlanT, refusal, without, write_missing
+from evaluate.result import MISSING_NAME, SEED
+from evaluate.setting import setting_of
+from evaluate.stored import StoredShards, read_stored
+from train.config import ModelConfig
+from train.history import Learnt, read_history
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Everything that a result depends on, with its hashes. history: the runs that made the model."""
+
+    model_sha256: str
+    history: tuple[Learnt, ...]
+    stored: StoredShards
+    manifest: Manifest
+    manifest_sha256: str
+
+    def settle(self, plan: PlanT, out: Path, allow_missing: bool, writes: bool = True) -> PlanT:
+        """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
+
+        ``writes`` is for one rank alone: it writes the list of what is missing, or removes an old one.
+
+        Raises:
+            MissingItemsError: something is missing and that is not allowed; the list is in ``out``.
+            InputError: nothing is left.
+        """
+        listed = out / MISSING_NAME
+        absent = frozenset(plan.ids) - self.stored.shard_of.keys()
+        if writes and absent:
+            write_missing(listed, plan, absent, self.stored.failures)
+        elif writes:
+            listed.unlink(missing_ok=True)
+        if not absent:
+            return plan
+        if not allow_missing:
+            raise refusal(plan, absent, listed)
+        return without(plan, absent)
+
+    def sizes(self, config: ModelConfig, options: EvaluationOptions) -> tuple[int, int]:
+        """F and R: as many as asked, else as many as both model and shards have.
+
+        Raises:
+            InputError: more are asked for, or the shards' features are not what the model reads.
+        """
+        made = self.stored.provenance
+        if made.feature_dim != config.feature_dim:
+            raise InputError(
+                f"the shards' features are {made.feature_dim} wide (detector {made.detector}), the model reads"
+                f" {config.feature_dim}: extract with the detector that the model was trained on"
+            )
+        sizes = []
+        for name in ("frames", "regions"):
+            asked, most = getattr(options, name), getattr(config, name)
+            if asked is not None and asked > most:
+                raise InputError(f"--{name} {asked}: the model was made for at most {most}")
+            if asked is not None and asked > getattr(made, name):
+                raise InputError(f"--{name} {asked}: the shards hold {getattr(made, name)}")
+            sizes.append(asked or min(most, getattr(made, name)))
+        return sizes[0], sizes[1]
+
+    def facts(self, planned: Plan, plan: Plan, frames: int, regions: int, options: EvaluationOptions) -> dict[str, Any]:
+        """The fields that every ``Evaluation`` has, but for ``score``."""
+        missing = len(planned.items) - len(plan.items)
+        return {
+            "protocol": plan.name,
+            "splits": plan.splits,
+            "setting": options.setting or setting_of(self.history, self.manifest.info.dataset, plan.splits),
+            "videos": len(plan.items),
+            "videos_planned": len(planned.items),
+            "missing": missing,
+            "missing_list": MISSING_NAME if missing else None,
+            "frames": frames,
+            "regions": regions,
+            "bootstrap": {"resamples": options.resamples, "seed": SEED},
+            "model_sha256": self.model_sha256,
+            "manifest_sha256": self.manifest_sha256,
+            "shards": self.stored.provenance,
+            "history": self.history,
+            "note": options.note,
+        }
+
+
+def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:
+    """Reads manifest, commit records and tar headers, and hashes the model's files.
+
+    Raises:
+        InputError: one of the three is not what it should be.
+    """
+    return Inputs(
+        model_hash(model_folder),
+        read_history(model_folder),
+        read_stored(shards),
+        read_manifest(manifest),
+        file_sha256(manifest),
+    )
+
+
+def model_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of a model folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,24 @@
+"""What may be chosen of any evaluation."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from data_specs.configuration import Settings
+from evaluate.protocol import DEFAULT_SPLITS
+from evaluate.setting import Setting
+
+
+class EvaluationOptions(Settings):
+    """``frames``, ``regions`` and ``setting`` of None mean: as the shards, the model and its history say.
+
+    resamples: of the bootstrap. note: a remark that result and page carry.
+    """
+
+    splits: tuple[str, ...] = DEFAULT_SPLITS
+    frames: PositiveInt | None = None
+    regions: PositiveInt | None = None
+    allow_missing: bool = False
+    setting: Setting | None = None
+    resamples: PositiveInt = 1000
+    note: str = ""
