@@ -154,7 +154,9 @@ def test_a_manifest_without_choices_is_refused(make_world, tmp_path, stand_in, i
 
 def test_a_choice_whose_right_option_is_unknown_cannot_be_scored(make_world, tmp_path, stand_in) -> None:
     hidden = Question("", "", "multiple_choice", ("a", "b"), -1, "hidden")
-    with pytest.raises(InputError, match=r"manifest\.parquet: question 'hidden' about 'jug': label -1 is none of its 2 options"):
+    with pytest.raises(
+        InputError, match=r"manifest\.parquet: question 'hidden' about 'jug': label -1 is none of its 2 options"
+    ):
         run(stand_in, make_world(questions={"jug": (hidden,)}), tmp_path)
 
 
