@@ -123,7 +123,12 @@ class DataConfig(Settings):
 
     shards: folders (or URLs) made by ``python -m extract run``; of several, batches are taken in turn, one of each.
     splits: shard names begin with one of these. subset: this share of each folder's samples, chosen by ``seed``; a
-    smaller share is part of a larger one. epoch_samples: an epoch ends after so many samples at the latest.
+    smaller share is part of a larger one.
+    rounds: how often an epoch takes each clip, each time in another order, with other frames and another caption. A
+    clip's captions are used evenly: with n of them, n rounds, over one epoch or several, use each once.
+    epoch_samples: an epoch ends after so many samples at the latest, all its rounds together.
+    questions: so many open-ended questions of each clip, all where it has fewer, are taken in place of a caption, as
+    evenly as captions are; 0 takes captions.
     frames, regions: F frames of each clip and the first R regions of each. draw_frames: a random frame of each of F
     equal segments; false takes its middle.
     batch_size: clips a step, over all ranks together. shuffle_window: how far, in samples, the shuffle within a lane
@@ -137,7 +142,9 @@ class DataConfig(Settings):
     shards: tuple[AnyLocation, ...] = Field(min_length=1)
     splits: tuple[str, ...] = Field(("train",), min_length=1)
     subset: float = Field(1.0, gt=0, le=1)
+    rounds: PositiveInt = 1
     epoch_samples: PositiveInt | None = None
+    questions: int = Field(0, ge=0)
     frames: PositiveInt = 1
     draw_frames: bool = True
     regions: PositiveInt = 30
