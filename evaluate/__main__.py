@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from evaluate.commands.multiple_choice import multiple_choice
 from evaluate.commands.retrieval import retrieval
 
 
@@ -16,6 +17,7 @@ def main() -> None:
 
 
 main.add_command(retrieval)
+main.add_command(multiple_choice)
 
 if __name__ == "__main__":
     main(prog_name="python -m evaluate")
