@@ -29,11 +29,6 @@ class Variable(Settings):
     required: bool = False
     nothing: str | None = None
 
-    @property
-    def switch(self) -> bool:
-        """Whether it is true or false (or ``auto``), and no text."""
-        return isinstance(self.default, bool) or self.default == AUTO
-
 
 class Requirement(Settings):
     """A file or folder that must be there before the first step, so that a long run does not end for want of it.
@@ -72,7 +67,7 @@ class Step(Settings):
     config: written before the first step, with variables filled in, to ``{out}/{step}.yaml``, which ``{config}`` names.
     allow: exit codes that do not stop the pipeline, beside 0.
     when, unless: the step is left out, and that is said, if a variable of ``when`` has no value or ``unless`` has one.
-    needs: where one of ``when`` is ``auto``, the step is left out too if one of these is not there.
+    needs: where the first of ``when`` is ``auto``, the step is left out too if one of these is not there.
     """
 
     name: str
@@ -112,7 +107,7 @@ class Step(Settings):
 
     def automatic(self, values: dict[str, Any]) -> bool:
         """Whether it depends on what there is that the step is run."""
-        return any(values[name] == AUTO for name in self.when)
+        return bool(self.needs) and values[self.when[0]] == AUTO
 
 
 class Pipeline(Settings):
@@ -142,6 +137,17 @@ class Pipeline(Settings):
             if name is not None and name not in self.variables:
                 raise ValueError(f"{name!r} is a condition, and no variable")
         return self
+
+    @property
+    def automatic(self) -> frozenset[str]:
+        """The variables that may be ``auto``: what their steps need decides."""
+        return frozenset(step.when[0] for step in self.steps if step.needs)
+
+    @property
+    def switches(self) -> frozenset[str]:
+        """The variables that are true or false, or perhaps ``auto``, and no text."""
+        booleans = {key for key, variable in self.variables.items() if isinstance(variable.default, bool)}
+        return self.automatic | booleans
 
 
 def pipeline_names() -> list[str]:
@@ -195,15 +201,15 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
 
 
 def _check_values(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    may_be_auto = {name for step in pipeline.steps if step.needs for name in step.when}
     for key, variable in pipeline.variables.items():
         value = values[key]
         if isinstance(value, dict):
             raise InputError(f"pipeline {pipeline.name!r}: {key} takes a value, not further keys: {value}")
         if variable.required and value in (None, ""):
             raise InputError(f"pipeline {pipeline.name!r} needs {key}: {variable.about}; give it with --set {key}=...")
-        allowed = "true, false or auto" if key in may_be_auto else "true or false"
-        if variable.switch and not isinstance(value, bool) and not (value == AUTO and key in may_be_auto):
+        automatic = key in pipeline.automatic
+        if key in pipeline.switches and not isinstance(value, bool) and not (automatic and value == AUTO):
+            allowed = "true, false or auto" if automatic else "true or false"
             raise InputError(f"pipeline {pipeline.name!r}: {key} is {allowed}, not {value!r}")
 
 
@@ -215,7 +221,7 @@ def _texts(pipeline: Pipeline, assignments: tuple[str, ...]) -> tuple[dict[str, 
         name, equals, value = assignment.partition("=")
         variable = pipeline.variables.get(name)
         text = variable is not None and (variable.default is None or isinstance(variable.default, str))
-        if equals and text and not variable.switch:
+        if equals and text and name not in pipeline.switches:
             texts[name] = value
         else:
             others.append(assignment)
