@@ -101,11 +101,11 @@ class Step(Settings):
             InputError: a manifest that it needs cannot be read.
         """
         off = self.switched_off(values)
-        if off is not None or not self.automatic(values):
+        if off is not None or not self.is_automatic(values):
             return off
         return next((lack for need in self.needs if (lack := need.lacking(values)) is not None), None)
 
-    def automatic(self, values: dict[str, Any]) -> bool:
+    def is_automatic(self, values: dict[str, Any]) -> bool:
         """Whether it depends on what there is that the step is run."""
         return bool(self.needs) and values[self.when[0]] == AUTO
 
