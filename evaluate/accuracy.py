@@ -9,8 +9,7 @@ gets on average that picks one of them blindly. A model that scores all alike th
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,12 +132,6 @@ def question_word(question: str) -> str:
     if (first, second) == ("how", "many"):
         return HOW_MANY
     return first if first in QUESTION_WORDS else VERB if first in VERBS else OTHER
-
-
-def most_frequent(answers: Iterable[str], most: int) -> tuple[str, ...]:
-    """So many of the most frequent answers, equally frequent ones in the order of their text."""
-    counts = Counter(answers)
-    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:most])
 
 
 def confusion(answers: Sequence[str], predicted: Sequence[str], shown: Sequence[str]) -> NDArray[np.int64]:

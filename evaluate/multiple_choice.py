@@ -6,8 +6,9 @@ Letters: B videos, U distinct sentences, Q questions, K options of one question.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,16 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from data_specs import atomic
+from data_specs.errors import InputError
 from evaluate import accuracy
-from evaluate.embed import TextTable, VideoTable, batches, embed_sentences, embed_videos
+from evaluate.embed import TextTable, VideoTable, embed_sentences, embed_videos
 from evaluate.inputs import Inputs
 from evaluate.options import EvaluationOptions
 from evaluate.questions import QuestionPlan, plan_questions
 from evaluate.result import SEED, MultipleChoiceResult, counted, described
-from evaluate.similarity import score_matrix, score_parts
-from evaluate.stored import StoredShards
+from evaluate.similarity import score_pairs, score_parts
 from train.model import RegionTextModel
 
-_VIDEOS_AT_ONCE = 256
 RESULT_NAME = "multiple_choice.json"
 TABLE_NAME = "choices.parquet"
 SCHEMA = pa.schema(
@@ -54,12 +54,15 @@ class MultipleChoiceOptions(EvaluationOptions):
 class Choices:
     """A finished evaluation, with what the page draws from.
 
-    scores: of each question's options, float32 [K]. picks: the options at the top. correct_Q: float64 [Q], 1 where the
-    right option has the highest score alone, 1/k where it shares it with k - 1 others, else 0.
+    texts: all options of all questions, in their order. scores: of each question's options, float32 [K]. picks: the
+    options at the top. correct_Q: float64 [Q], 1 where the right option has the highest score alone, 1/k where it
+    shares it with k - 1 others, else 0.
     """
 
     result: MultipleChoiceResult
     plan: QuestionPlan
+    videos: VideoTable
+    texts: TextTable
     scores: list[NDArray[np.float32]]
     picks: accuracy.Picks
     correct_Q: NDArray[np.float64]
@@ -81,13 +84,16 @@ def evaluate_multiple_choice(
     planned = plan_questions(inputs.manifest, "multiple-choice", options.splits)
     plan = inputs.settle(planned, out, options.allow_missing)
     frames, regions = inputs.sizes(model.config, options)
+    videos = embed_videos(
+        model, inputs.stored, plan.ids, frames=frames, regions=regions, batch_size=options.batch_size,
+        progress=lambda done: progress(done, len(plan.ids)),
+    )  # fmt: skip
     texts = embed_sentences(model, [option for q in plan.questions for option in q.options])
-    scores: dict[int, NDArray[np.float32]] = {}
-    for videos in _blocks(model, inputs.stored, plan.ids, frames, regions, options.batch_size):
-        scores |= _scored(model, plan, videos, texts)
-        progress(len(videos.ids), len(plan.ids))
-    ordered = [scores[q] for q in range(len(plan.questions))]
-    picks = accuracy.pick(accuracy.padded(ordered), np.array([q.label for q in plan.questions]))
+    try:
+        scores = _scored(model, plan, videos, texts)
+    except ValueError as error:
+        raise InputError(f"the model cannot be evaluated: {error}") from None
+    picks = accuracy.pick(accuracy.padded(scores), np.array([q.label for q in plan.questions]))
     correct_Q, sizes = picks.expected(), [len(q.options) for q in plan.questions]
     result = MultipleChoiceResult(
         **inputs.facts(planned, plan, frames, regions, options),
@@ -100,7 +106,7 @@ def evaluate_multiple_choice(
         questions_planned=len(planned.questions),
         options=dict(sorted(Counter(sizes).items())),
     )
-    return Choices(result, plan, ordered, picks, correct_Q)
+    return Choices(result, plan, videos, texts, scores, picks, correct_Q)
 
 
 def write_choices(folder: Path, found: Choices) -> None:
@@ -132,43 +138,19 @@ def summary(result: MultipleChoiceResult) -> str:
     )
 
 
-def _blocks(
-    model: RegionTextModel, shards: StoredShards, ids: Sequence[str], frames: int, regions: int, batch_size: int
-) -> Iterator[VideoTable]:
-    """The videos ``ids``, a shard after the other, so many at a time that memory stays bounded."""
-    by_tar: dict[Path, list[str]] = {}
-    for identifier in ids:
-        by_tar.setdefault(shards.shard_of[identifier], []).append(identifier)
-    for held in by_tar.values():
-        for block in batches(held, _VIDEOS_AT_ONCE):
-            yield embed_videos(model, shards, block, frames=frames, regions=regions, batch_size=batch_size)
-
-
 def _scored(
     model: RegionTextModel, plan: QuestionPlan, videos: VideoTable, texts: TextTable
-) -> dict[int, NDArray[np.float32]]:
-    """The scores of the options of all questions about some videos, by question."""
-    option_rows = np.split(texts.row_C, np.cumsum([len(q.options) for q in plan.questions])[:-1])
-    row_of = {identifier: row for row, identifier in enumerate(plan.ids)}
-    found = {}
-    for b, identifier in enumerate(videos.ids):
-        first, last = np.searchsorted(plan.owner_Q, [row_of[identifier], row_of[identifier] + 1])
-        rows = np.unique(np.concatenate(option_rows[first:last]))
-        scores_U = score_matrix(_one_video(videos, b), _sentences(texts, rows), model.loss, device=model.device)
-        for q in range(first, last):
-            found[q] = scores_U[np.searchsorted(rows, option_rows[q]), 0].numpy()
+) -> list[NDArray[np.float32]]:
+    """The scores of each question's options. A sentence that stands twice among a video's options is scored once."""
+    ends_Q = np.cumsum([len(q.options) for q in plan.questions])
+    rows_Q = np.split(texts.row_C, ends_Q[:-1])
+    found = []
+    for owner, questions in groupby(range(len(rows_Q)), key=plan.owner_Q.__getitem__):
+        rows_q = [rows_Q[q] for q in questions]
+        rows = np.unique(np.concatenate(rows_q))
+        scores = score_pairs(
+            videos.cls_BE[owner], videos.regions_BNE[owner], videos.mask_BN[owner],
+            texts, rows.tolist(), model.loss, device=model.device,
+        ).numpy()  # fmt: skip
+        found += [scores[np.searchsorted(rows, wanted)] for wanted in rows_q]
     return found
-
-
-def _one_video(videos: VideoTable, b: int) -> VideoTable:
-    one = slice(b, b + 1)
-    return VideoTable(
-        videos.ids[one], videos.cls_BE[one], videos.regions_BNE[one], videos.mask_BN[one], videos.looks[one]
-    )
-
-
-def _sentences(texts: TextTable, rows: NDArray[np.int64]) -> TextTable:
-    padded = None if texts.padded_ULE is None else texts.padded_ULE[rows]
-    mask = None if texts.mask_UL is None else texts.mask_UL[rows]
-    words, tokens = ([column[row] for row in rows] for column in (texts.words, texts.tokens))
-    return TextTable(np.arange(len(rows)), texts.cls_UE[rows], tuple(words), tuple(tokens), padded, mask)

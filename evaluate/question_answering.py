@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import PositiveInt
 
 from data_specs import atomic
-from data_specs.errors import InputError
+from data_specs.annotations.answers import most_frequent, open_answers
 from data_specs.manifest import Manifest
 from evaluate import accuracy
 from evaluate.answers import answer_questions
@@ -25,6 +24,7 @@ from evaluate.inputs import Inputs
 from evaluate.options import EvaluationOptions
 from evaluate.questions import QuestionPlan, plan_questions
 from evaluate.result import SEED, Confusion, QuestionAnsweringResult, QuestionGroup, counted, described
+from train.distributed import Ranks
 
 if TYPE_CHECKING:
     from train.answering import AnsweringModel
@@ -45,12 +45,6 @@ SCHEMA = pa.schema(
         ("correct", pa.float64()),
     ]
 )
-
-
-class QuestionAnsweringOptions(EvaluationOptions):
-    """batch_size: videos that go through the model together; the result does not depend on it."""
-
-    batch_size: PositiveInt = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +69,12 @@ def evaluate_question_answering(
     model: AnsweringModel,
     inputs: Inputs,
     out: Path,
-    options: QuestionAnsweringOptions,
+    options: EvaluationOptions,
+    ranks: Ranks | None = None,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Answers:
-    """Runs the protocol. ``progress`` hears how many of how many questions were answered.
+) -> Answers | None:
+    """Runs the protocol, on all ranks alike; the first one has the result, the others None. ``progress`` hears how many
+    more of how many questions were answered.
 
     Raises:
         InputError: the shards do not fit the model or are broken, or nobody asks an open-ended question.
@@ -87,13 +83,9 @@ def evaluate_question_answering(
     planned = plan_questions(inputs.manifest, "question-answering", options.splits)
     plan = inputs.settle(planned, out, options.allow_missing)
     frames, regions = inputs.sizes(model.config, options)
-    try:
-        given = answer_questions(
-            model, inputs.stored, plan, frames=frames, regions=regions, batch_size=options.batch_size,
-            progress=lambda done: progress(done, len(plan.questions)),
-        )  # fmt: skip
-    except ValueError as error:
-        raise InputError(f"the model cannot be evaluated: {error}") from None
+    given = answer_questions(model, inputs.stored, plan, frames=frames, regions=regions, ranks=ranks, progress=progress)
+    if given is None:
+        return None
     predicted = [model.answers[row] for row in given.picks.first_Q.tolist()]
     correct_Q = given.picks.expected()
     result = QuestionAnsweringResult(
@@ -159,7 +151,7 @@ def _figures(
             for name, rows in accuracy.groups(names).items()
         )
 
-    shown = accuracy.most_frequent(answers, CONFUSED)
+    shown = most_frequent(answers, CONFUSED)
     counts = accuracy.confusion(answers, predicted, shown)
     return {
         "accuracy": accuracy.percent(correct_Q),
@@ -176,10 +168,10 @@ def _majority(manifest: Manifest, plan: QuestionPlan) -> dict[str, Any]:
     """The answer given most often, among the training questions where there are any, and how often it is right."""
     evaluated, source = [q.answer for q in plan.questions], "train"
     rows = manifest.rows_of("train") if "train" in manifest.counts() else []
-    counted_in = [q.answer for item in manifest.take(rows) for q in item.questions if not q.options]
+    counted_in = list(open_answers(manifest.take(rows)))
     if not counted_in:
         counted_in, source = evaluated, "+".join(plan.splits)
-    (answer,) = accuracy.most_frequent(counted_in, 1)
+    (answer,) = most_frequent(counted_in, 1)
     right_Q = np.array([given == answer for given in evaluated])
     return {"majority_answer": answer, "majority_accuracy": accuracy.percent(right_Q), "majority_from": source}
 

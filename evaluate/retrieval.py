@@ -34,7 +34,7 @@ class RetrievalOptions(EvaluationOptions):
     """``queries`` of None means: as the protocol says."""
 
     queries: Queries | None = None
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +73,11 @@ def evaluate_retrieval(
         frames=frames,
         regions=regions,
         batch_size=options.batch_size,
-        progress=lambda done: progress(done, len(plan.ids)),
+        progress=progress,
     )
     texts = embed_sentences(model, plan.sentences)
     try:
-        scores_UB = score_matrix(videos, texts, model.loss, device=model.device).numpy()
+        scores_UB = score_matrix(videos, texts, model.loss, device=model.device).combined_UB.numpy()
     except ValueError as error:
         raise InputError(f"the model cannot be evaluated: {error}") from None
     scores_CB = scores_UB[texts.row_C]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from data_specs.failures import Failure, Reason
-from data_specs.manifest import Item, ManifestInfo, write_manifest
+from data_specs.manifest import Item, ManifestInfo, Question, write_manifest
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
 from data_specs.shard_index import build_index
@@ -29,6 +29,7 @@ OTHER_WORDS = ("the", "moves", "##s")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *OTHER_WORDS, *THINGS)
 WIDTH = len(WORDS)
 FRAME_SIZE = (48, 64)
+MADE_UP = ManifestInfo("made-up", "made-up/all")
 
 
 @dataclass
@@ -59,7 +60,7 @@ class StandIn(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4})
+        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4, "joint_dim": WIDTH})
         self.loss = LossConfig(sharpness=20.0)
         self.tokenizer = StandInTokenizer()
         self.clips = 0
@@ -107,14 +108,23 @@ class WorldMaker:
         absent: Collection[str] = (),
         failed: Collection[str] = (),
         width: int | None = None,
+        questions: Mapping[str, tuple[Question, ...]] | None = None,
+        info: ManifestInfo = MADE_UP,
     ) -> World:
+        asked = questions or {}
         said = {thing: (f"the {thing} moves", f"{thing}s") for thing in THINGS} | (captions or {})
         items = [
-            Item(id=thing, path=f"{thing}.mp4", split="train" if i < 6 else "test", captions=said[thing])
+            Item(
+                id=thing,
+                path=f"{thing}.mp4",
+                split="train" if i < 6 else "test",
+                captions=said[thing],
+                questions=asked.get(thing, ()),
+            )
             for i, thing in enumerate(THINGS)
         ]
         manifest = self.folder / "manifest.parquet"
-        write_manifest(manifest, items, ManifestInfo("made-up", "made-up/all"))
+        write_manifest(manifest, items, info)
         provenance = Provenance(
             dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
             box_convention=BOX_CONVENTION, sampling="uniform", frames=3, regions=4, ffmpeg="x",

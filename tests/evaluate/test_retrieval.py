@@ -156,7 +156,7 @@ def test_tiles_equal_the_whole(stand_in, make_world, tile_scores: int) -> None:
             scores = (videos.regions_BNE[b][videos.mask_BN[b]] @ words.T).double()
             local = (torch.softmax(3.0 * scores, 1) * scores).sum(1).mean()
             expected[u, b] = float(videos.cls_BE[b] @ texts.cls_UE[u] + local)
-    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).numpy()
+    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).combined_UB.numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert texts.row_C.tolist() == [0, 1, 2, 0]
 
@@ -165,8 +165,12 @@ def test_a_similarity_that_was_not_trained_is_left_out(stand_in, make_world) -> 
     stored = read_stored(make_world().shards)
     videos = embed_videos(stand_in, stored, ["jug"], frames=1, regions=4)
     texts = embed_sentences(stand_in, ["jugs"])
-    only = [score_matrix(videos, texts, LossConfig(**{name: 0.0})) for name in ("global_weight", "local_weight")]
-    assert torch.allclose(sum(only), score_matrix(videos, texts, LossConfig()))
+    both = score_matrix(videos, texts, LossConfig())
+    alone = score_matrix(videos, texts, LossConfig(global_weight=0.0))
+    assert alone.global_UB is None and torch.equal(alone.combined_UB, both.local_UB)
+    alone = score_matrix(videos, texts, LossConfig(local_weight=0.0))
+    assert alone.local_UB is None and torch.equal(alone.combined_UB, both.global_UB)
+    assert torch.equal(both.combined_UB, both.global_UB + both.local_UB)
 
 
 def test_scores_that_are_not_numbers_are_refused(stand_in, make_world, tmp_path) -> None:

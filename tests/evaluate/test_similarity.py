@@ -25,7 +25,8 @@ def test_release_scores_equal_the_loop(tile_scores: int | None) -> None:
     videos = VideoTable(("a", "b", "c"), unit(3, 8), unit(3, 5, 8), torch.rand(3, 5) < 0.7, ())
     mask_UL = torch.arange(6) < torch.tensor([[2], [6]])
     texts = TextTable(np.array([0, 1]), unit(2, 8), (), (), unit(2, 6, 8), mask_UL)
-    found = score_matrix(videos, texts, RELEASE.model_copy(update={"focal": False}), tile_scores=tile_scores)
+    loss = RELEASE.model_copy(update={"focal": False})
+    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).combined_UB
     embedded = (videos.regions_BNE.double(), videos.mask_BN, texts.padded_ULE.double(), mask_UL)
     expected = obvious.release_similarity(*embedded, focal=False)
     torch.testing.assert_close(found.double(), expected.T, rtol=0, atol=1e-5)
