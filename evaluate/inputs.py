@@ -29,8 +29,10 @@ class Inputs:
     manifest: Manifest
     manifest_sha256: str
 
-    def settle(self, plan: PlanT, out: Path, allow_missing: bool) -> PlanT:
+    def settle(self, plan: PlanT, out: Path, allow_missing: bool, writes: bool = True) -> PlanT:
         """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
+
+        ``writes`` is for one rank alone: it writes the list of what is missing, or removes an old one.
 
         Raises:
             MissingItemsError: something is missing and that is not allowed; the list is in ``out``.
@@ -38,10 +40,12 @@ class Inputs:
         """
         listed = out / MISSING_NAME
         absent = frozenset(plan.ids) - self.stored.shard_of.keys()
-        if not absent:
+        if writes and absent:
+            write_missing(listed, plan, absent, self.stored.failures)
+        elif writes:
             listed.unlink(missing_ok=True)
+        if not absent:
             return plan
-        write_missing(listed, plan, absent, self.stored.failures)
         if not allow_missing:
             raise refusal(plan, absent, listed)
         return without(plan, absent)

@@ -63,6 +63,7 @@ class StandIn(torch.nn.Module):
         self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4, "joint_dim": WIDTH})
         self.loss = LossConfig(sharpness=20.0)
         self.tokenizer = StandInTokenizer()
+        self.temperature = torch.tensor(self.loss.temperature)
         self.clips = 0
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
