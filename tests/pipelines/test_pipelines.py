@@ -54,7 +54,10 @@ def test_steps_are_commands_that_exist(name: str, everything: bool) -> None:
         (["pretrain", "--set", "shard=x"], "did you mean shards?"),
         (["pretrain", "--set", "epochs={a: 1}"], "takes a value"),
         (["eval-msrvtt", "--set", "model=nowhere/model"], "nowhere/model is not there: a model/ folder"),
-        (["eval-msvd-qa", "--set", "answer_model=nowhere"], "nowhere is not there: the model/ folder of a model that ans"),
+        (
+            ["eval-msvd-qa", "--set", "answer_model=nowhere"],
+            "nowhere is not there: the model/ folder of a model that ans",
+        ),
         (["finetune-msvd", "--set", "start=nowhere"], "nowhere is not there: a model/ folder to start from"),
         (["finetune-msvd", "--set", "validate=perhaps"], "validate is true or false, not 'perhaps'"),
         (["finetune-msvd", "--set", "questions=perhaps"], "questions is true, false or auto, not 'perhaps'"),
@@ -308,9 +311,7 @@ def test_defaults_use_other_variables_and_what_is_given_is_left_alone(own_pipeli
     assert load_pipeline("own", ("b=x",))[1] == {"out": "x/a/out", "a": "x/a", "b": "x"}
     assert load_pipeline("own", ("a={b}",))[1]["out"] == "{b}/out"
     with pytest.raises(InputError, match="stand for one another: "):
-        own_pipeline(
-            variables={"out": {"about": "folder", "default": "{a}"}, "a": {"about": "?", "default": "{out}"}}
-        )
+        own_pipeline(variables={"out": {"about": "folder", "default": "{a}"}, "a": {"about": "?", "default": "{out}"}})
 
 
 def test_a_tree_without_what_its_condition_says() -> None:
