@@ -1,4 +1,4 @@
-"""What a step that may be left out goes without: a file or folder, or questions in a manifest that an earlier one made."""
+"""What a step may be left out for want of: a file or folder, or questions in a manifest that an earlier one made."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from data_specs.configuration import Settings, build, override, read_yaml
 from data_specs.errors import InputError, did_you_mean
-from pipelines.filling import fill, fill_argument, fill_tree, has_value, resolve
+from pipelines.filling import fill_argument, fill_tree, has_value, resolve
 from pipelines.need import Need
 
 AUTO = "auto"

@@ -133,8 +133,8 @@ class RegionStream:
         sequence. Given up half-way it must be closed: that ends its reading processes.
 
         Raises:
-            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption, or too
-                many in a row no question, where that is what is taken.
+            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption, or
+                too many in a row no question, where that is what is taken.
             ReaderDied: a reading process was killed.
         """
         made = self._in_processes if self.config.workers else self._in_this_process
@@ -217,7 +217,7 @@ class RegionStream:
             if self._silent_in_a_row >= min(MAX_SILENT_IN_A_ROW, self.num_samples):
                 raise InputError(
                     f"{self._silent_in_a_row} samples in a row have no open-ended question, {key} the last, so there is"
-                    " nothing to learn to answer; give others with data.shards, or set data.questions=0 to take captions"
+                    " nothing to learn to answer; give others with data.shards, or take captions with data.questions=0"
                 )
 
 

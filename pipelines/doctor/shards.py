@@ -44,7 +44,8 @@ def check_planned(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
         yield warning(
             _TITLE,
             f"{found}, fewer than its {extraction.workers} workers; the others have nothing to do",
-            f"--set {extraction.prefix}workers={len(plan)}, or fewer videos a shard (--videos-per-shard of python -m extract run)",
+            f"--set {extraction.prefix}workers={len(plan)}, or fewer videos a shard (--videos-per-shard of python -m"
+            " extract run)",
         )
     else:
         yield ok(_TITLE, f"{found} on {extraction.workers or 1} workers")
