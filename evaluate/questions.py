@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest, Question
 from data_specs.spec import load_spec, spec_names
+from evaluate.inputs import Inputs
+from evaluate.options import EvaluationOptions
 from evaluate.protocol import DEFAULT_SPLITS, Plan, protocol_name
+from train.distributed import Ranks
 
 Kind = Literal["multiple-choice", "question-answering"]
 _NAMES: dict[Kind, str] = {"multiple-choice": "question with options", "question-answering": "open-ended question"}
@@ -69,6 +73,19 @@ def plan_questions(manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAU
                 f" {len(q.options)} options, so it cannot be scored"
             )
     return plan
+
+
+def settled_questions(
+    inputs: Inputs, kind: Kind, out: Path, options: EvaluationOptions, ranks: Ranks
+) -> tuple[QuestionPlan, QuestionPlan]:
+    """All that the protocol asks, and what of it can be asked; on all ranks alike. For errors see ``plan_questions``
+    and ``Inputs.settle``."""
+
+    def work() -> tuple[QuestionPlan, QuestionPlan]:
+        planned = plan_questions(inputs.manifest, kind, options.splits)
+        return planned, inputs.settle(planned, out, options.allow_missing, ranks.is_first)
+
+    return ranks.agree(work)
 
 
 def _none_asked(manifest: Manifest, kind: Kind, splits: Sequence[str]) -> str:
