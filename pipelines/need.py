@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import model_validator
 
 from data_specs.configuration import Settings
-from data_specs.manifest import Manifest, read_manifest
 from pipelines.filling import fill
+
+if TYPE_CHECKING:
+    from data_specs.manifest import Manifest
 
 Kind = Literal["open-ended", "multiple-choice"]
 
@@ -40,6 +40,8 @@ class Need(Settings):
         if self.manifest is None:
             path = Path(fill(str(self.path), values))
             return None if path.exists() else f"{path} is not there"
+        from data_specs.manifest import read_manifest  # here, so that the doctor can speak where pyarrow is missing
+
         place = Path(fill(self.manifest, values))
         return self.lacking_in(read_manifest(place), place, values)
 
@@ -53,6 +55,9 @@ class Need(Settings):
 
 def count_questions(manifest: Manifest, split: str) -> dict[Kind, int]:
     """How many questions of each kind the rows of a split have."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     rows = manifest.table.filter(pc.equal(manifest.table["split"].cast(pa.string()), split))
     options = pc.struct_field(pc.list_flatten(rows["questions"]), "options")
     many = pc.sum(pc.greater(pc.list_value_length(options), 0)).as_py() or 0

@@ -40,9 +40,9 @@ def examine(case: Case, quick: bool) -> Iterator[Finding]:
         manifests = Manifests(tuple(listed))
         case = case.without(annotations.not_asked(case, manifests))
         yield from (ok("steps", f"step {step!r} is left out: {why}") for step, why in case.left_out.items())
-        yield from _weights(case)
+        yield from dict.fromkeys(_weights(case))  # several steps may read the same model
         yield from _outputs(case, manifests)
-        yield from _data(case, manifests)
+        yield from dict.fromkeys(_data(case, manifests))
         yield from _disk(case, manifests)
         yield from _hours(case, manifests, quick)
 

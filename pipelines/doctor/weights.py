@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_specs.errors import InputError
 from data_specs.shards import file_sha256
@@ -21,7 +21,7 @@ _CONFIG = "config.json"
 _TEXT_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 _MODEL_FILES = (_CONFIG, "model.safetensors")
-_ANSWERING, _ANSWER_FILES = "question-answering", ("answers.json", "answers.safetensors")
+_ANSWERING, ANSWER_FILES = "question-answering", ("answers.json", "answers.safetensors")
 
 
 def check_detector(extraction: Extraction) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def check_model(case: Case, evaluation: Evaluation) -> Iterator[Finding]:
         yield ok("model", f"{evaluation.model}: step {training.step!r} makes it")
         return
     way_out = f"make pretrain and make finetune-... make one; another: --set {evaluation.variable}=FOLDER"
-    answers = _ANSWER_FILES if evaluation.task == _ANSWERING else ()
+    answers = ANSWER_FILES if evaluation.task == _ANSWERING else ()
     absent = [name for name in (*_MODEL_FILES, *answers) if not (evaluation.model / name).is_file()]
     if absent:
         yield failure("model", f"{evaluation.model} has no {' and no '.join(absent)}", way_out)
@@ -139,6 +139,7 @@ def check_model(case: Case, evaluation: Evaluation) -> Iterator[Finding]:
         yield failure("model", f"{evaluation.model / _CONFIG}: not a model's: {error!r}", way_out)
         return
     extraction = case.extraction_into(evaluation.shards)
+    yield from _more_than_there_is(evaluation, described, extraction)
     made = extraction.settings.detector.feature_dim if extraction is not None else width
     if made != width:
         yield failure(
@@ -148,6 +149,23 @@ def check_model(case: Case, evaluation: Evaluation) -> Iterator[Finding]:
         )
     else:
         yield ok("model", f"{evaluation.model}: whole, features {width} wide")
+
+
+def _more_than_there_is(
+    evaluation: Evaluation, described: dict[str, Any], extraction: Extraction | None
+) -> Iterator[Finding]:
+    for what in ("frames", "regions"):
+        asked, most = getattr(evaluation, what), described.get(what)
+        stored = getattr(extraction.settings, what) if extraction is not None else asked
+        if asked is None:
+            continue
+        if isinstance(most, int) and asked > most:
+            found = f"the model was made for {most}"
+        elif asked > stored:
+            found = f"the shards hold {stored}"
+        else:
+            continue
+        yield failure("model", f"step {evaluation.step!r} wants {asked} {what}, {found}", f"a smaller --set {what}=N")
 
 
 class TextEncoderFiles:
