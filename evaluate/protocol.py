@@ -93,7 +93,8 @@ def plan_retrieval(
         for caption in (item.captions[:1] if rule == "first" else item.captions)
     ]
     if not pairs:
-        raise InputError(f"none of the {len(items)} rows of split {'+'.join(splits)} has a caption to search with")
+        where = f"{protocol_name(manifest.info)}, split {'+'.join(splits)}"
+        raise InputError(f"{where}: none of the {len(items)} rows has a caption to search with")
     owners, sentences = zip(*pairs, strict=True)
     return RetrievalPlan(
         protocol_name(manifest.info), tuple(splits), items, rule, tuple(sentences), np.array(owners, np.int64)

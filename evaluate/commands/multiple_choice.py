@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from data_specs.shard_index import read_labels
 from evaluate.commands.cache import cache_options, opened_store
 from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
 from evaluate.commands.out_folder import begin, writing_to
@@ -22,6 +23,7 @@ from evaluate.multiple_choice import (
     summary,
     write_choices,
 )
+from evaluate.reports.multiple_choice import PAGE_NAME, write_report
 from evaluate.result import MultipleChoiceResult, counted
 from train.model import RegionTextModel
 
@@ -41,14 +43,14 @@ def multiple_choice(
 
     \b
     python -m evaluate multiple-choice --model runs/tune/model --shards shards/msrvtt \\
-        --manifest msrvtt_mc.parquet --out runs/tune/report
+        --manifest msrvtt_mc.parquet --media-root /data/msrvtt --out runs/tune/report
 
     On several devices: torchrun --nproc-per-node 4 -m evaluate multiple-choice ..., with the same figures.
     """
     options = MultipleChoiceOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
-        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME)) if ranks.is_first else None)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: usable_device(device, ranks.local))
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
@@ -63,10 +65,18 @@ def multiple_choice(
             )  # fmt: skip
         if found is not None:
             with writing_to(out):
+                page = write_report(
+                    out / PAGE_NAME, found, model.loss, media_root=media_root, labels=read_labels(shards)
+                )
                 write_choices(out, found)
-            console.print(_table(found.result))
-            tell_setting(console, found.result.setting)
-            click.echo(summary(found.result))
+            _tell(console, found.result, page)
+
+
+def _tell(console: Console, result: MultipleChoiceResult, page: Path) -> None:
+    console.print(_table(result))
+    tell_setting(console, result.setting)
+    click.echo(summary(result))
+    click.echo(f"report: {page}")
 
 
 def _table(result: MultipleChoiceResult) -> Table:

@@ -9,12 +9,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from data_specs.shard_index import read_labels
 from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
 from evaluate.options import EvaluationOptions
 from evaluate.question_answering import RESULT_NAME, TABLE_NAME, evaluate_question_answering, summary, write_answers
+from evaluate.reports.question_answering import PAGE_NAME, write_report
 from evaluate.result import QuestionAnsweringResult, QuestionGroup, counted
 from train.answering import AnsweringModel
 
@@ -33,14 +35,14 @@ def question_answering(
 
     \b
     python -m evaluate question-answering --model runs/tune-qa/model --shards shards/msrvtt \\
-        --manifest msrvtt_qa.parquet --out runs/tune-qa/report
+        --manifest msrvtt_qa.parquet --media-root /data/msrvtt --out runs/tune-qa/report
 
     On several devices: torchrun --nproc-per-node 4 -m evaluate question-answering ..., with the same figures.
     """
     options = EvaluationOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
-        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME)) if ranks.is_first else None)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: usable_device(device, ranks.local))
         model = ranks.agree(lambda: AnsweringModel.from_pretrained(model_folder, device=own))
@@ -51,17 +53,20 @@ def question_answering(
                 progress=lambda done, of: bar.update(task, advance=done, total=of),
             )  # fmt: skip
         if found is not None:
+            labels = read_labels(shards)
             with writing_to(out):
+                page = write_report(out / PAGE_NAME, found, inputs.stored, media_root=media_root, labels=labels)
                 write_answers(out, found)
-            _tell(console, found.result)
+            _tell(console, found.result, page)
 
 
-def _tell(console: Console, result: QuestionAnsweringResult) -> None:
+def _tell(console: Console, result: QuestionAnsweringResult, page: Path) -> None:
     console.print(_table(result))
     for line in _remarks(result):
         console.print(line, highlight=False, markup=False)
     tell_setting(console, result.setting)
     click.echo(summary(result))
+    click.echo(f"report: {page}")
 
 
 def _table(result: QuestionAnsweringResult) -> Table:

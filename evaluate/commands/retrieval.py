@@ -17,9 +17,10 @@ from evaluate.commands.options import chosen, evaluation_options, tell_setting, 
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
-from evaluate.report import PAGE_NAME, write_report
+from evaluate.reports.retrieval import PAGE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
+from train.config import LossConfig
 from train.model import RegionTextModel
 
 
@@ -27,6 +28,7 @@ from train.model import RegionTextModel
 @evaluation_options
 @cache_options
 @click.option("--queries", type=click.Choice(["first", "all"]), help="Captions that ask. [as the protocol says]")
+@click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
 @click.option("--dual-softmax", is_flag=True, help="Also rank after a softmax over all queries; reported apart.")
 def retrieval(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
@@ -61,14 +63,14 @@ def retrieval(
                 progress=lambda done, of: bar.update(task, advance=done, total=of),
             )  # fmt: skip
         if found is not None:
-            page = _write(out, found, model.loss.sharpness, media_root, read_labels(shards))
+            page = _write(out, found, model.loss, media_root, read_labels(shards))
             _tell(console, found.result, page)
 
 
-def _write(out: Path, found: Retrieval, sharpness: float, media_root: Path | None, labels: tuple[str, ...]) -> Path:
+def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | None, labels: tuple[str, ...]) -> Path:
     """The result comes last: where it stands, all else does."""
     with writing_to(out):
-        page = write_report(out / PAGE_NAME, found, sharpness, media_root=media_root, labels=labels)
+        page = write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
         atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
     return page
 
