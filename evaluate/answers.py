@@ -50,16 +50,19 @@ def answer_questions(
     frames: int,
     regions: int,
     ranks: Ranks,
+    batch_size: int | None = None,
     progress: Progress = lambda done, of: None,
 ) -> Given | None:
     """Answers all questions of the plan, in its order. All ranks call it alike, each answers some, and the first one
     gets all; the others None. Videos and questions are cut into blocks before ranks share them, so the answers do not
-    depend on how many there are. ``progress`` hears how many more of how many questions this rank has answered.
+    depend on how many there are. ``batch_size`` videos go through the model at once (None: as ``clips_a_block`` says);
+    which, does not change the answers beyond rounding. ``progress`` hears how many more of how many questions this rank
+    has answered.
 
     Raises:
         InputError: a shard breaks the contract, or a logit is not a number (a model that diverged).
     """
-    blocks = cut(shards.in_order(plan.ids), clips_a_block(frames, regions))
+    blocks = cut(shards.in_order(plan.ids), batch_size or clips_a_block(frames, regions))
     own = [blocks[i] for i in share(len(blocks), ranks)]
     rows_of = _questions_of(plan)
     of = sum(len(rows_of[identifier]) for block in own for identifier in block)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from data_specs import atomic
 from data_specs.annotations.answers import most_frequent, open_answers
@@ -46,6 +47,12 @@ SCHEMA = pa.schema(
 )
 
 
+class QuestionAnsweringOptions(EvaluationOptions):
+    """``batch_size`` of None: see ``clips_a_block``."""
+
+    batch_size: PositiveInt | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """A finished evaluation, with what the page draws from.
@@ -68,7 +75,7 @@ def evaluate_question_answering(
     model: AnsweringModel,
     inputs: Inputs,
     out: Path,
-    options: EvaluationOptions,
+    options: QuestionAnsweringOptions,
     ranks: Ranks | None = None,
     progress: Progress = lambda done, of: None,
 ) -> Answers | None:
@@ -82,7 +89,10 @@ def evaluate_question_answering(
     ranks = ranks or Ranks()
     planned, plan = settled_questions(inputs, "question-answering", out, options, ranks)
     frames, regions = ranks.agree(lambda: inputs.sizes(model.config, options))
-    given = answer_questions(model, inputs.stored, plan, frames=frames, regions=regions, ranks=ranks, progress=progress)
+    given = answer_questions(
+        model, inputs.stored, plan, frames=frames, regions=regions,
+        ranks=ranks, batch_size=options.batch_size, progress=progress,
+    )  # fmt: skip
     if given is None:
         return None
     predicted = [model.answers[row] for row in given.picks.first_Q.tolist()]

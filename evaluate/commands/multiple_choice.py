@@ -31,6 +31,7 @@ from train.model import RegionTextModel
 @click.command("multiple-choice")
 @evaluation_options
 @cache_options
+@click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
 def multiple_choice(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
     device: str, cache: Path | None, no_cache: bool, **settings: object,

@@ -14,8 +14,14 @@ from evaluate.commands.options import chosen, evaluation_options, tell_setting, 
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
-from evaluate.options import EvaluationOptions
-from evaluate.question_answering import RESULT_NAME, TABLE_NAME, evaluate_question_answering, summary, write_answers
+from evaluate.question_answering import (
+    RESULT_NAME,
+    TABLE_NAME,
+    QuestionAnsweringOptions,
+    evaluate_question_answering,
+    summary,
+    write_answers,
+)
 from evaluate.reports.question_answering import PAGE_NAME, write_report
 from evaluate.result import QuestionAnsweringResult, QuestionGroup, counted
 from train.answering import AnsweringModel
@@ -23,6 +29,7 @@ from train.answering import AnsweringModel
 
 @click.command("question-answering")
 @evaluation_options
+@click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
 def question_answering(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
     device: str, **settings: object,
@@ -39,7 +46,7 @@ def question_answering(
 
     On several devices: torchrun --nproc-per-node 4 -m evaluate question-answering ..., with the same figures.
     """
-    options = EvaluationOptions.model_validate(chosen(**settings))
+    options = QuestionAnsweringOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
         ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME)) if ranks.is_first else None)
