@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ import pytest
 
 from evaluate.__main__ import main as evaluate_main
 from pipelines.pipeline import load_pipeline, pipeline_names
+from tests.pipelines.doors import behind
 
 ROOT = Path(__file__).parents[2]
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -44,10 +44,9 @@ def test_every_evaluation_is_there() -> None:
 def test_doors_open(line: str) -> None:
     """What make would run is a pipeline with these variables."""
     _, target, *given = shlex.split(line.partition("#")[0])
-    command = ["make", "-s", "-o", "setup", "RUN=printf '%s\\n'", target, *given]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
-    assert said[0] == "pipelines" and said[1] == ("doctor" if target == "doctor" else "run")
-    load_pipeline(said[2], [value for key, value in zip(said[3::2], said[4::2], strict=True) if key == "--set"])
+    command, assignments = behind(target, *given)
+    assert command[:2] == ["pipelines", "doctor" if target == "doctor" else "run"]
+    load_pipeline(command[2], tuple(assignments))
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import subprocess
 from pathlib import Path
 
 import click
@@ -20,9 +19,9 @@ from pipelines.__main__ import main
 from pipelines.filling import fill_tree
 from pipelines.pipeline import command_line, config_text, load_pipeline, pipeline_names
 from pipelines.runner import StepFailed, run_pipeline
+from tests.pipelines.doors import behind
 from train.config import TrainConfig
 
-ROOT = Path(__file__).parents[2]
 GIVEN = {"extract": ("dataset=msrvtt", "root=/data"), "finetune": ("dataset=folder",), "eval": ("dataset=folder",)}
 EVERYTHING = {
     "finetune": ("protocol=p", "start=scratch", "vit_weights=v", "max_steps=7", "questions=true", "validate=true"),
@@ -93,6 +92,10 @@ def test_list_and_show() -> None:
     shown = CliRunner().invoke(main, ["show", "extract"])
     assert shown.exit_code == 0
     assert "python -m extract run" in shown.output
+    assert (
+        "extracted and failed, when extract, unless allow_missing: python"
+        in CliRunner().invoke(main, ["show", "finetune-msvd"]).output
+    )
 
 
 def test_a_pipeline_that_extends_another_has_its_steps_and_defaults_of_its_own() -> None:
@@ -197,10 +200,9 @@ def test_choices_of_another_protocol_have_their_own_files() -> None:
 @pytest.mark.parametrize("name", [name for name in pipeline_names() if name.startswith(("finetune", "eval"))])
 def test_make_has_a_door(name: str) -> None:
     given = ["MODEL=a model", "ANSWER_MODEL=n", "START=s", "SHARDS=t", "DATASET=folder", "ROOT=r", "WORKERS=2"]
-    command = ["make", "-s", "-o", "setup", "RUN=printf '%s\\n'", name, *given]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.splitlines()
-    assert said[:3] == ["pipelines", "run", name] and said.count("--set") == len(said[3:]) / 2
-    _, values = load_pipeline(name, said[4::2])
+    command, assignments = behind(name, *given)
+    assert command == ["pipelines", "run", name]
+    _, values = load_pipeline(name, tuple(assignments))
     assert (values["shards"], values["root"]) == ("t", "r")
     if name.startswith("eval"):
         assert values["answer_model" if name.endswith("-qa") else "model"] in ("a model", "n")
