@@ -45,8 +45,11 @@ class QuestionPlan(Plan):
         )
 
 
-def plan_questions(manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAULT_SPLITS) -> QuestionPlan:
+def plan_questions(
+    manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAULT_SPLITS, source: str = "the manifest"
+) -> QuestionPlan:
     """All questions of a kind in the chosen splits. A question with options is a multiple choice, the rest is open.
+    ``source`` names the manifest in messages.
 
     Raises:
         InputError: a split has no rows, none of its rows has such a question, or the right option of one is unknown.
@@ -58,7 +61,7 @@ def plan_questions(manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAU
         if (questions := [q for q in item.questions if bool(q.options) == (kind == "multiple-choice")])
     ]
     if not asked:
-        raise InputError(_none_asked(manifest, kind, splits))
+        raise InputError(_none_asked(source, manifest, kind, splits))
     plan = QuestionPlan(
         protocol_name(manifest.info),
         tuple(splits),
@@ -69,7 +72,7 @@ def plan_questions(manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAU
     for q, owner in zip(plan.questions, plan.owner_Q.tolist(), strict=True):
         if q.options and not 0 <= q.label < len(q.options):
             raise InputError(
-                f"{plan.name}: question {q.key!r} about {plan.items[owner].id!r}: label {q.label} is none of its"
+                f"{source}: question {q.key!r} about {plan.items[owner].id!r}: label {q.label} is none of its"
                 f" {len(q.options)} options, so it cannot be scored"
             )
     return plan
@@ -82,16 +85,16 @@ def settled_questions(
     and ``Inputs.settle``."""
 
     def work() -> tuple[QuestionPlan, QuestionPlan]:
-        planned = plan_questions(inputs.manifest, kind, options.splits)
+        planned = plan_questions(inputs.manifest, kind, options.splits, str(inputs.manifest_path))
         return planned, inputs.settle(planned, out, options.allow_missing, ranks.is_first)
 
     return ranks.agree(work)
 
 
-def _none_asked(manifest: Manifest, kind: Kind, splits: Sequence[str]) -> str:
+def _none_asked(source: str, manifest: Manifest, kind: Kind, splits: Sequence[str]) -> str:
     """What is missing, and which protocol of the data set would have it."""
     info = manifest.info
-    said = f"the manifest ({protocol_name(info)}) has no {_NAMES[kind]} in split {'+'.join(splits)}"
+    said = f"{source} ({protocol_name(info)}) has no {_NAMES[kind]} in split {'+'.join(splits)}"
     if info.dataset not in spec_names():
         return f"{said}; give the rows questions (docs/data-sets.md)"
     known = [name for name, protocol in load_spec(info.dataset).protocols.items() if protocol.task == kind]

@@ -87,7 +87,7 @@ def _table(result: RetrievalResult) -> Table:
     table = Table(title=f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
     for name in ("", *metrics.FIGURES):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    _add(table, "", result)
+    _add(table, result)
     for title, part in (
         ("global alone", result.global_alone),
         ("local alone", result.local_alone),
@@ -95,14 +95,15 @@ def _table(result: RetrievalResult) -> Table:
     ):
         if part is not None:
             table.add_section()
-            _add(table, f", {title}", part)
+            table.add_row(title, style="bold")
+            _add(table, part)
     return table
 
 
-def _add(table: Table, suffix: str, ways: BothWays | RetrievalResult) -> None:
+def _add(table: Table, ways: BothWays | RetrievalResult) -> None:
     for title, direction in (("text to video", ways.text_to_video), ("video to text", ways.video_to_text)):
-        table.add_row(title + suffix, *(f"{direction.figures[name]:.1f}" for name in metrics.FIGURES))
+        table.add_row(title, *(f"{direction.figures[name]:.1f}" for name in metrics.FIGURES))
         bounds = [(direction.intervals[name], 1 if name in ("MedR", "MeanR") else 0) for name in metrics.FIGURES]
         table.add_row("  95 %", *(f"{low:.{n}f}–{high:.{n}f}" for (low, high), n in bounds), style="dim")
-        if not suffix:
+        if isinstance(ways, RetrievalResult):  # of the others it is the same
             table.add_row("  chance", *(f"{direction.chance[name]:.1f}" for name in metrics.FIGURES), style="dim")

@@ -140,7 +140,7 @@ def test_missing_videos_are_refused_or_counted(stand_in, make_world, tmp_path) -
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (ManifestInfo("made-up", "made-up/all"), r"the manifest \(made-up/all\) has no question with options"),
+        (ManifestInfo("made-up", "made-up/all"), r"manifest\.parquet \(made-up/all\) has no question with options"),
         (ManifestInfo("msrvtt", "1k-A"), "python -m data_specs build msrvtt --protocol mc"),
         (ManifestInfo("lsmdc", "lsmdc/retrieval"), "python -m data_specs build lsmdc --protocol multiple-choice"),
         (ManifestInfo("msrvtt", "mc"), "python -m data_specs show msrvtt"),
@@ -154,7 +154,9 @@ def test_a_manifest_without_choices_is_refused(make_world, tmp_path, stand_in, i
 
 def test_a_choice_whose_right_option_is_unknown_cannot_be_scored(make_world, tmp_path, stand_in) -> None:
     hidden = Question("", "", "multiple_choice", ("a", "b"), -1, "hidden")
-    with pytest.raises(InputError, match=r"question 'hidden' about 'jug': label -1 is none of its 2 options"):
+    with pytest.raises(
+        InputError, match=r"manifest\.parquet: question 'hidden' about 'jug': label -1 is none of its 2 options"
+    ):
         run(stand_in, make_world(questions={"jug": (hidden,)}), tmp_path)
 
 

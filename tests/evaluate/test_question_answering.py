@@ -239,7 +239,7 @@ def test_missing_videos_are_refused_or_counted(make_world, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (ManifestInfo("made-up", "made-up/all"), r"the manifest \(made-up/all\) has no open-ended question"),
+        (ManifestInfo("made-up", "made-up/all"), r"manifest\.parquet \(made-up/all\) has no open-ended question"),
         (ManifestInfo("msrvtt", "mc"), "python -m data_specs build msrvtt --protocol qa"),
         (ManifestInfo("lsmdc", "retrieval"), "lsmdc has no protocol for them"),
     ],

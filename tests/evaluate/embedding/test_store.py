@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 import torch
 
 from evaluate.embed import TextTable, VideoTable, embed_sentences, embed_videos
-from evaluate.embedding.store import Store
+from evaluate.embedding.store import LOCK_NAME, Store
 from evaluate.stored import read_stored
 from train.batch import collate_regions
 from train.model import RegionTextModel
@@ -172,3 +175,19 @@ def test_an_id_that_is_not_there_or_there_twice(stand_in, stored) -> None:
         videos_of(stand_in, stored, None, ids=("jug", "zither"))
     with pytest.raises(ValueError, match="1 of the ids are given twice"):
         videos_of(stand_in, stored, None, ids=("jug", "jug"))
+
+
+def test_one_evaluation_waits_for_another_at_the_same_vectors(stand_in, stored, tmp_path) -> None:
+    said: list[str] = []
+    store = Store(tmp_path / "kept", "model", tell=said.append)
+    first = videos_of(stand_in, stored, store)
+    with (next(store.folder.iterdir()) / LOCK_NAME).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=lambda: said.append(same(videos_of(stand_in, stored, store), first)))
+        waiting.start()
+        while not said:
+            time.sleep(0.01)
+        assert "waiting for it" in said[0] and len(said) == 1
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        waiting.join()
+    assert said[1].startswith("9 of 9 videos") and said[2] is True
