@@ -84,7 +84,13 @@ def test_retrieval(evaluated: Path) -> None:
         assert 1 <= found[direction]["figures"]["MedR"] <= 4
         assert found[direction]["chance"]["R@1"] == 25
     assert (evaluated / "retrieval.html").stat().st_size > 10_000
-    assert pq.read_table(evaluated / "similarity.parquet").num_rows == 4
+    table = pq.read_table(evaluated / "similarity.parquet")
+    ids = json.loads(table.schema.metadata[b"regionvlp.retrieval"])["video_ids"]
+    assert set(ids) == TESTED
+    first = [ids[scores.index(max(scores))] for scores in table["combined"].to_pylist()]
+    right = [said == wanted for said, wanted in zip(first, table["video_id"].to_pylist(), strict=True)]
+    assert found["text_to_video"]["figures"]["R@1"] == pytest.approx(25 * sum(right))
+    assert pq.read_table(evaluated / "ranks.parquet").num_rows == 8
 
 
 def test_multiple_choice(evaluated: Path) -> None:
