@@ -41,12 +41,13 @@ class RetrievalOptions(EvaluationOptions):
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """A finished evaluation, with what the report draws from. scores_CB: float32 [C, B]."""
+    """A finished evaluation, with what the report draws from. scores_CB: float32 [C, B], their sum a query."""
 
     result: RetrievalResult
     plan: RetrievalPlan
     videos: VideoTable
     texts: TextTable
+    scores: Scores
     scores_CB: NDArray[np.float32]
     by_sentence: metrics.Ranking
     by_video: metrics.Ranking
@@ -88,7 +89,7 @@ def evaluate_retrieval(
         **dict(judged.both_ways(*both)),
         **_apart(scores, scores_CB, texts, judged, float(model.temperature)),
     )
-    return Retrieval(result, plan, videos, texts, scores_CB, *both)
+    return Retrieval(result, plan, videos, texts, scores, scores_CB, *both)
 
 
 def rank_both_ways(

@@ -16,12 +16,16 @@ from evaluate.commands.cache import cache_options, opened_store
 from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
+from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
 from evaluate.inputs import open_inputs
 from evaluate.reports.retrieval import PAGE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
 from train.config import LossConfig
 from train.model import RegionTextModel
+
+BESIDE = (PAGE_NAME, SIMILARITY_NAME, RANKS_NAME)
+_FACTS = {"protocol", "splits", "setting", "missing", "score", "ties", "model_sha256", "manifest_sha256", "shards"}
 
 
 @click.command()
@@ -38,7 +42,8 @@ def retrieval(
 
     Every video of the chosen splits must be in the shards: a figure over fewer candidates belongs to another protocol.
     Ties count with their expected rank, so a model that scores all pairs alike gets what chance gets. An earlier
-    result in OUT is removed first, so that none stands beside a refusal.
+    result in OUT is removed first, so that none stands beside a refusal. Scores and ranks are written as Parquet
+    (columns: evaluate/export.py), so that the figures can be recomputed.
 
     \b
     python -m evaluate retrieval --model runs/tune/model --shards shards/msrvtt \\
@@ -49,7 +54,7 @@ def retrieval(
     options = RetrievalOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
-        ranks.agree(lambda: begin(out, (RESULT_NAME, PAGE_NAME)) if ranks.is_first else None)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, *BESIDE)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: usable_device(device, ranks.local))
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
@@ -71,6 +76,10 @@ def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | Non
     """The result comes last: where it stands, all else does."""
     with writing_to(out):
         page = write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
+        asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
+        facts = found.result.model_dump(mode="json", include=_FACTS)
+        write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)
+        write_ranks(out / RANKS_NAME, found.scores, asked, found.by_sentence, found.by_video, facts)
         atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
     return page
 

@@ -43,7 +43,7 @@ def test_two_ranks_give_the_files_of_one(model_folder: Path, make_world: Callabl
     alone = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "one")])
     assert alone.exit_code == 0, alone.output
     assert [child.ended() for child in together] == [0, 0], [child.said() for child in together]
-    for name in ("retrieval.json", "retrieval.html"):
+    for name in ("retrieval.json", "retrieval.html", "similarity.parquet", "ranks.parquet"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     found = kept(tmp_path / "one")
     assert len(THINGS) > BLOCKS_A_PART and len(set(sum(said.values(), ()))) > SENTENCE_BLOCK  # both ranks have some
