@@ -12,7 +12,7 @@ from data_specs.manifest import Manifest, read_manifest
 from data_specs.shards import file_sha256
 from evaluate.options import EvaluationOptions
 from evaluate.protocol import Plan, PlanT, refusal, without, write_missing
-from evaluate.result import MISSING_NAME, SEED
+from evaluate.result import SEED
 from evaluate.setting import setting_of
 from evaluate.stored import StoredShards, read_stored
 from train.config import ModelConfig
@@ -39,7 +39,7 @@ class Inputs:
             MissingItemsError: something is missing and that is not allowed; the list is in ``out``.
             InputError: nothing is left.
         """
-        listed = out / MISSING_NAME
+        listed = out / plan.missing_name
         absent = frozenset(plan.ids) - self.stored.shard_of.keys()
         if writes and absent:
             write_missing(listed, plan, absent, self.stored.failures)
@@ -83,7 +83,7 @@ class Inputs:
             "videos": len(plan.items),
             "videos_planned": len(planned.items),
             "missing": missing,
-            "missing_list": MISSING_NAME if missing else None,
+            "missing_list": plan.missing_name if missing else None,
             "frames": frames,
             "regions": regions,
             "bootstrap": {"resamples": options.resamples, "seed": SEED},

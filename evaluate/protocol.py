@@ -31,6 +31,16 @@ class Plan:
     items: tuple[Item, ...]
 
     @property
+    def task(self) -> str:
+        """What is evaluated, as the command is named."""
+        raise NotImplementedError
+
+    @property
+    def missing_name(self) -> str:
+        """The list of missing videos: one a task, so that tasks that write to one folder leave each other's alone."""
+        return f"{self.task.replace('-', '_')}.missing.jsonl"
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """Of the videos."""
         return tuple(item.id for item in self.items)
@@ -53,6 +63,11 @@ class RetrievalPlan(Plan):
     queries: Queries
     sentences: tuple[str, ...]
     owner_C: NDArray[np.int64]
+
+    @property
+    def task(self) -> str:
+        """Retrieval."""
+        return "retrieval"
 
     def keep(self, kept_B: NDArray[np.bool_]) -> Self:
         """The plan with some of its videos, and the queries that ask for them.

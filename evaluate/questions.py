@@ -35,6 +35,11 @@ class QuestionPlan(Plan):
     questions: tuple[Question, ...]
     owner_Q: NDArray[np.int64]
 
+    @property
+    def task(self) -> Kind:
+        """The kind of the questions, which all have."""
+        return kind_of(self.questions[0])
+
     def keep(self, kept_B: NDArray[np.bool_]) -> Self:
         """The plan with some of its videos, and the questions about them."""
         kept_Q = kept_B[self.owner_Q]
@@ -45,11 +50,15 @@ class QuestionPlan(Plan):
         )
 
 
+def kind_of(question: Question) -> Kind:
+    """A question with options is a multiple choice, the rest is open."""
+    return "multiple-choice" if question.options else "question-answering"
+
+
 def plan_questions(
     manifest: Manifest, kind: Kind, splits: Sequence[str] = DEFAULT_SPLITS, source: str = "the manifest"
 ) -> QuestionPlan:
-    """All questions of a kind in the chosen splits. A question with options is a multiple choice, the rest is open.
-    ``source`` names the manifest in messages.
+    """All questions of a kind in the chosen splits. ``source`` names the manifest in messages.
 
     Raises:
         InputError: a split has no rows, none of its rows has such a question, or the right option of one is unknown.
@@ -58,7 +67,7 @@ def plan_questions(
     asked = [
         (item, questions)
         for item in manifest.take(rows)
-        if (questions := [q for q in item.questions if bool(q.options) == (kind == "multiple-choice")])
+        if (questions := [q for q in item.questions if kind_of(q) == kind])
     ]
     if not asked:
         raise InputError(_none_asked(source, manifest, kind, splits))

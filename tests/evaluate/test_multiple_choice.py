@@ -129,12 +129,14 @@ def test_missing_videos_are_refused_or_counted(stand_in, make_world, tmp_path) -
     world = make_world(questions=QUESTIONS, absent=["harp", "inkwell"])
     with pytest.raises(MissingItemsError, match="1 of 3 videos of made-up/all are missing"):
         run(stand_in, world, tmp_path)
-    assert [line.split('"')[3] for line in (tmp_path / "missing.jsonl").read_text().splitlines()] == ["harp"]
+    assert [line.split('"')[3] for line in (tmp_path / "multiple_choice.missing.jsonl").read_text().splitlines()] == [
+        "harp"
+    ]
     found = run(stand_in, world, tmp_path, allow_missing=True)
     assert found.correct_Q.tolist() == [1.0, 0.5, pytest.approx(1 / 3), 1.0]
     assert found.plan.owner_Q.tolist() == [0, 0, 1, 1]
     assert "4/5 questions, 2/3 videos" in summary(found.result)
-    assert found.result.missing == 1 and found.result.missing_list == "missing.jsonl"
+    assert found.result.missing == 1 and found.result.missing_list == "multiple_choice.missing.jsonl"
 
 
 @pytest.mark.parametrize(

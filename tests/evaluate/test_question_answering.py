@@ -233,7 +233,7 @@ def test_missing_videos_are_refused_or_counted(make_world, tmp_path) -> None:
     found = run(Answerer(), world, tmp_path, allow_missing=True)
     assert found.correct_Q.tolist() == [1.0, 0.0, 1.0]
     assert "3/5 questions, 2/3 videos" in summary(found.result)
-    assert "cut short" in (tmp_path / "missing.jsonl").read_text()
+    assert "cut short" in (tmp_path / "question_answering.missing.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

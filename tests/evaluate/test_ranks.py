@@ -57,4 +57,4 @@ def test_two_ranks_give_the_files_of_one(model_folder: Path, make_world: Callabl
     said = [line for child in refused for line in child.said().splitlines() if line.startswith("Error:")]
     assert len(said) == 1 and "1 of 10 videos of made-up/all are missing" in said[0]
     assert not (tmp_path / "two" / "retrieval.json").exists()
-    assert (tmp_path / "two" / "missing.jsonl").read_text().count("\n") == 1
+    assert (tmp_path / "two" / "retrieval.missing.jsonl").read_text().count("\n") == 1

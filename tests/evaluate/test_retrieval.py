@@ -76,9 +76,9 @@ def test_missing_items_are_refused_with_a_list(stand_in, make_world, tmp_path) -
     with pytest.raises(MissingItemsError, match="2 of 4 videos of made-up/all are missing") as refused:
         run(stand_in, world, tmp_path)
     assert refused.value.exit_code == 1
-    assert "\n" not in refused.value.message and str(tmp_path / "missing.jsonl") in refused.value.message
+    assert "\n" not in refused.value.message and str(tmp_path / "retrieval.missing.jsonl") in refused.value.message
     assert stand_in.clips == 0
-    listed = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "retrieval.missing.jsonl").read_text().splitlines()]
     assert [(entry["id"], entry["reason"]) for entry in listed] == [("harp", "not_extracted"), ("jug", "truncated")]
 
 
@@ -92,9 +92,9 @@ def test_allowed_missing_items_are_said_everywhere(stand_in, make_world, tmp_pat
 
 
 def test_a_complete_run_removes_an_old_list(stand_in, make_world, tmp_path) -> None:
-    (tmp_path / "missing.jsonl").write_text("old")
+    (tmp_path / "retrieval.missing.jsonl").write_text("old")
     run(stand_in, make_world(), tmp_path)
-    assert not (tmp_path / "missing.jsonl").exists()
+    assert not (tmp_path / "retrieval.missing.jsonl").exists()
 
 
 def test_nothing_left_is_an_input_error(make_world) -> None:

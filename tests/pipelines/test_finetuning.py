@@ -121,7 +121,7 @@ def test_a_missing_video_is_refused_or_counted(folder: Path, ten_videos: Path) -
     report = folder / "runs" / "nine" / "report"
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("Error: ") and "missing" in line]
     assert "1 of 4" in line and "missing.jsonl" in line and "--allow-missing" in line
-    assert [json.loads(line)["id"] for line in (report / "missing.jsonl").read_text().splitlines()] == [LOST]
+    assert [json.loads(line)["id"] for line in (report / "retrieval.missing.jsonl").read_text().splitlines()] == [LOST]
     assert not (report / "retrieval.json").exists()
     assert "step 'retrieval' failed with exit code 1" in refused.stderr
     allowed = run(folder, "eval-msrvtt", *given, "allow_missing=true", "extract=false")
