@@ -95,9 +95,8 @@ def test_missing_videos_exit_1_and_leave_no_earlier_result(given, tmp_path, task
     refused = run(partial, out)
     assert refused.exit_code == 1
     assert "1 of 4 videos of made-up/all are missing" in refused.stderr and "--allow-missing" in refused.stderr
-    assert [path.name for path in out.iterdir() if path.is_file()] == [
-        f"{task.replace(chr(45), chr(95))}.missing.jsonl"
-    ]
+    listed = f"{task.replace('-', '_')}.missing.jsonl"
+    assert [path.name for path in out.iterdir() if path.is_file()] == [listed]
     allowed = run([*partial, "--allow-missing"], out)
     assert allowed.exit_code == 0
     assert "3/4 videos" in allowed.stdout and "3/4 videos" in " ".join(allowed.stderr.split())
