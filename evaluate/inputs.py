@@ -28,6 +28,7 @@ class Inputs:
     stored: StoredShards
     manifest: Manifest
     manifest_sha256: str
+    manifest_path: Path
 
     def settle(self, plan: PlanT, out: Path, allow_missing: bool, writes: bool = True) -> PlanT:
         """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
@@ -106,6 +107,7 @@ def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:
         read_stored(shards),
         read_manifest(manifest),
         file_sha256(manifest),
+        manifest,
     )
 
 

@@ -123,7 +123,12 @@ class DataConfig(Settings):
 
     shards: folders (or URLs) made by ``python -m extract run``; of several, batches are taken in turn, one of each.
     splits: shard names begin with one of these. subset: this share of each folder's samples, chosen by ``seed``; a
-    smaller share is part of a larger one. epoch_samples: an epoch ends after so many samples at the latest.
+    smaller share is part of a larger one.
+    rounds: how often an epoch takes each clip, each time in another order, with other frames and another caption. A
+    clip's captions are used evenly: with n of them, n rounds, over one epoch or several, use each once.
+    epoch_samples: an epoch ends after so many samples at the latest, all its rounds together.
+    questions: so many open-ended questions of each clip, all where it has fewer, are taken in place of a caption, as
+    evenly as captions are; 0 takes captions.
     frames, regions: F frames of each clip and the first R regions of each. draw_frames: a random frame of each of F
     equal segments; false takes its middle.
     batch_size: clips a step, over all ranks together. shuffle_window: how far, in samples, the shuffle within a lane
@@ -137,7 +142,9 @@ class DataConfig(Settings):
     shards: tuple[AnyLocation, ...] = Field(min_length=1)
     splits: tuple[str, ...] = Field(("train",), min_length=1)
     subset: float = Field(1.0, gt=0, le=1)
+    rounds: PositiveInt = 1
     epoch_samples: PositiveInt | None = None
+    questions: int = Field(0, ge=0)
     frames: PositiveInt = 1
     draw_frames: bool = True
     regions: PositiveInt = 30
@@ -151,7 +158,8 @@ class DataConfig(Settings):
 
 
 class ValidationConfig(Settings):
-    """Retrieval among held-out clips while training, with centred frames and each clip's first caption.
+    """Retrieval among held-out clips while training, with centred frames and each clip's first caption; with
+    ``answering``, all their open-ended questions.
 
     shards, splits: as in ``data``. every: steps between two validations; the last step always has one.
     samples: at most so many clips, the first of the shards.
@@ -174,13 +182,28 @@ class StartConfig(Settings):
     temporal: Literal["zeros", "interpolate"] = "zeros"
 
 
+class AnsweringConfig(Settings):
+    """Open-ended questions are what is learnt, in place of pairs of clip and caption: which of the answers is right.
+
+    answers: the vocabulary, in the order of labels: a manifest (.parquet) whose protocol has one, a .json object of
+    answer to label, or a text file with one answer a line. hidden: width of the head's layers; the last but one has
+    twice as many. dropout: of that one.
+    """
+
+    answers: Path
+    hidden: PositiveInt = 1024
+    dropout: float = Field(0.5, ge=0, lt=1)
+
+
 class TrainConfig(Settings):
     """One training run, written resolved to ``config.yaml`` in the run folder ``out``.
 
     start: a model to start from, in place of the pretrained parts that ``model`` names.
+    answering: questions are learnt to be answered (``data.questions`` of each clip); null: pairs are learnt to be
+    matched, as ``loss`` says.
     epochs, max_steps: the run ends at whichever comes first. threads: of torch on the CPU; null leaves its choice.
     chunk_size: clips that a rank embeds at a time; the loss is still that of the whole batch, and its gradients are
-    too (each chunk is embedded a second time for them). null: all at once.
+    too (each chunk is embedded a second time for them, unless ``answering``). null: all at once.
     checkpoint_activations: blocks are computed again in the backward pass, which saves memory. compile: torch.compile.
     log_every, checkpoint_every: steps. checkpoint_minutes: a checkpoint at least so often. keep: checkpoints that stay.
     wandb: the project to log to beside metrics.jsonl and TensorBoard (pip install regionvlp[wandb]).
@@ -192,6 +215,7 @@ class TrainConfig(Settings):
     data: DataConfig
     validation: ValidationConfig | None = None
     loss: LossConfig = LossConfig()
+    answering: AnsweringConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     epochs: PositiveInt = 50
     max_steps: PositiveInt | None = None
@@ -216,4 +240,18 @@ class TrainConfig(Settings):
                 raise ValueError(
                     f"data.{name} is {drawn}, but model.{name} is {most}: raise the one or lower the other"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_answering(self) -> TrainConfig:
+        if self.answering is not None and not self.data.questions:
+            raise ValueError(
+                "answering: data.questions is 0, so there is nothing to answer: set data.questions=1 (or more: questions"
+                " of a clip that are taken at a time), or leave answering out"
+            )
+        if self.answering is None and self.data.questions:
+            raise ValueError(
+                f"data.questions is {self.data.questions}, but nothing is said of the answers: set answering.answers="
+                "FILE, or data.questions=0 to learn from captions"
+            )
         return self

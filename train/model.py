@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from data_specs.configuration import build
 from data_specs.errors import InputError
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
+from train.history import Learnt, write_history
 from train.model_card import model_card
 from train.networks.text_encoder import TextEncoder, load_backbone, new_backbone
 from train.networks.tokenizer import CaptionTokenizer
@@ -162,17 +163,27 @@ class RegionTextModel(nn.Module):
         mask_CL = is_word[:, 1:]
         return TextEmbedding(vectors[:, 0], vectors[:, 1:] * mask_CL[..., None], mask_CL)
 
-    def save_pretrained(self, folder: Path, facts: Mapping[str, object] | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: Path,
+        facts: Mapping[str, object] | None = None,
+        history: Sequence[Learnt] = (),
+        answers: int = 0,
+    ) -> None:
         """Writes the tokenizer's files, a model card, ``model.safetensors``, and last ``config.json``.
 
-        facts: what the card (``README.md``) tells of how the model came about, a name and a value a line.
+        facts: what the card (``README.md``) tells of how the model came about, a name and a value a line. history: the
+        runs that made it, for the card and ``history.json``; without them nothing is said. answers: how many it knows
+        with the head that lies beside it, for the card.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(folder)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        atomic.write_text(folder / CARD_NAME, model_card(self.config, self.loss, self._count_parameters(), facts or {}))
-        atomic.write_bytes(folder / WEIGHTS_NAME, save(tensors, metadata={"format": "pt"}))
+        card = model_card(self.config, self.loss, self._count_parameters(), facts or {}, history, answers)
+        atomic.write_text(folder / CARD_NAME, card)
+        if history:
+            write_history(folder, history)
+        atomic.write_bytes(folder / WEIGHTS_NAME, packed(self))
         described = {
             "model_type": MODEL_TYPE,
             "format_version": FORMAT_VERSION,
@@ -209,7 +220,7 @@ class RegionTextModel(nn.Module):
             raise InputError(
                 f"{folder}: config.json or the tokenizer's files are missing or broken: {detail}"
             ) from None
-        _check_shapes(skeleton, folder / WEIGHTS_NAME)
+        check_shapes(skeleton, folder / WEIGHTS_NAME)
         model = cls(config, new_backbone(text_config), words, loss)
         model.load_state_dict(load_file(folder / WEIGHTS_NAME))
         return model.to(device).eval()
@@ -241,8 +252,18 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _check_shapes(skeleton: nn.Module, path: Path) -> None:
-    """Compares the weights' header with what config.json describes, before either takes memory."""
+def packed(module: nn.Module) -> bytes:
+    """The state dict of a module as a safetensors file."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return save(tensors, metadata={"format": "pt"})
+
+
+def check_shapes(skeleton: nn.Module, path: Path, described_by: str = CONFIG_NAME) -> None:
+    """Compares the header of weights with the module that ``described_by`` describes, before either takes memory.
+
+    Raises:
+        InputError: they are not its weights, or there are none.
+    """
     try:
         with safe_open(path, "pt") as weights:
             found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
@@ -255,6 +276,6 @@ def _check_shapes(skeleton: nn.Module, path: Path) -> None:
     if differing:
         name = differing[0]
         raise InputError(
-            f"{path}: weights of another architecture than {CONFIG_NAME} says: {len(differing)} tensors differ, first"
+            f"{path}: weights of another architecture than {described_by} says: {len(differing)} tensors differ, first"
             f" {name}: {found.get(name, 'absent')}, expected {expected.get(name, 'none')}"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from train.config import LossConfig, ModelConfig
+from train.history import Learnt
 
 _TAGS = "---\nlibrary_name: regionvlp\ntags:\n- video-text-retrieval\n- region-features\n---\n"
 _SCORES = {
@@ -15,11 +16,18 @@ _SCORES = {
 }
 
 
-def model_card(model: ModelConfig, loss: LossConfig, parameters: Mapping[str, int], facts: Mapping[str, object]) -> str:
+def model_card(
+    model: ModelConfig,
+    loss: LossConfig,
+    parameters: Mapping[str, int],
+    facts: Mapping[str, object],
+    history: Sequence[Learnt] = (),
+    answers: int = 0,
+) -> str:
     """Markdown with a header that the Hugging Face hub reads.
 
     parameters: how many each part has. facts: how the model came about, as ``{"data": "...", "steps": 1000}``; a value
-    may be anything that prints.
+    may be anything that prints. history: the runs that made it. answers: how many it knows; 0 where it has no head.
     """
     sizes = {
         "preset": model.preset,
@@ -39,8 +47,10 @@ def model_card(model: ModelConfig, loss: LossConfig, parameters: Mapping[str, in
         else "the release's own",
         "negatives": "the whole batch of all ranks" if loss.gather else "the batch of a rank",
     }
-    return "\n".join([_TAGS, _introduction(loss), _table("Sizes", sizes), _table("Objective", objective),
-                      _table("Training", facts), _USE])  # fmt: skip
+    learnt = {f"run {number}": _told(run) for number, run in enumerate(history, start=1)}
+    return "\n".join([_TAGS, _introduction(loss), *([_ANSWERS.format(answers=answers)] if answers else []),
+                      _table("Sizes", sizes), _table("Objective", objective), _table("Training", facts),
+                      _table("History", learnt), _USE, *([_USE_OF_ANSWERS] if answers else [])])  # fmt: skip
 
 
 def _introduction(loss: LossConfig) -> str:
@@ -49,6 +59,14 @@ def _introduction(loss: LossConfig) -> str:
     return (
         "# A RegionVLP model\n\nEmbeds videos, given as detector regions of a few frames, and sentences in one space"
         f" (the method of arXiv 2203.07720).\n\nHow alike a video and a sentence are: {score}.\n"
+    )
+
+
+def _told(run: Learnt) -> str:
+    sources = ", ".join(f"{source.dataset} ({' and '.join(source.splits)})" for source in run.sources)
+    return (
+        f"{run.objective}, on {sources}: {run.steps:,} steps of {run.batch_size} clips of {run.frames} frames with"
+        f" {run.regions} regions"
     )
 
 
@@ -81,4 +99,10 @@ python -m evaluate retrieval --model FOLDER --shards SHARDS --manifest MANIFEST 
 
 `config.json` describes the model, `model.safetensors` holds its weights, and the other files are the tokenizer's. The
 regions must come from the detector that the model was trained with.
+"""
+
+_ANSWERS = "It also answers open-ended questions about a video with one of the {answers:,} answers in `answers.json`.\n"
+
+_USE_OF_ANSWERS = """To have questions answered, `AnsweringModel.from_pretrained(Path("FOLDER"))` of `train.answering` reads
+the same folder with the head that lies in `answers.safetensors`.
 """

@@ -1,8 +1,10 @@
 """Region shards to batches: in an order that is a pure function of seed and epoch, resumable at any batch.
 
-Of several folders, batches are taken in turn, one of each, and of those that are left when one is exhausted. Batch b
-of a folder is positions b*size to (b+1)*size of its epoch's order (``train.reading.order``); the positions past the
-last whole batch (fewer than one batch) are left out of this epoch and differ from epoch to epoch.
+An epoch is ``data.rounds`` rounds, one behind the other without a break. A round takes every clip once, and has an
+order, frames and texts of its own; rounds are counted through all epochs. Of several folders, batches are taken in
+turn, one of each, and of those that are left when one is exhausted. Batch b of a folder is positions b*size to
+(b+1)*size of its order in this round (``train.reading.order``); the positions past the last whole batch (fewer than
+one batch) are left out of this round and differ from round to round.
 
 The size of a batch is that of all ranks together: each rank takes a contiguous share of it, equal within one sample,
 and each of its reading processes a share of that. So every rank has the same number of batches whatever the shards
@@ -20,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from data_specs.errors import InputError
@@ -32,19 +34,26 @@ from train.reading.parts import Part, PartReader
 from train.reading.plan import Consumer, Plan
 from train.reading.shared_rooms import RoomShape
 from train.reading.sources import Shard, Source, open_sources
+from train.reading.texts import Asked
 
 MAX_CORRUPT_IN_A_ROW = 100
+MAX_SILENT_IN_A_ROW = 100
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Matching pairs of one data set, ``source``: caption i is one of the captions of video i, ``keys[i]`` its key."""
+    """Clips of one data set, ``source``: caption i is one of the captions of video i, ``keys[i]`` its key.
+
+    With ``data.questions`` there are no captions but ``questions``, each of which names the video that it is about;
+    those of a video stand together.
+    """
 
     keys: tuple[str, ...]
     captions: tuple[str, ...]
     video: RegionBatch
     source: str
+    questions: tuple[Asked, ...] = ()
 
 
 class RegionStream:
@@ -70,6 +79,7 @@ class RegionStream:
         self._plan.check(world)
         self.corrupt: Counter[str] = Counter()
         self._in_a_row = 0
+        self._silent_in_a_row = 0
         self._readers: Readers | None = None
         self._reader = PartReader(self._plan, Consumer(rank, world))
         self._assembly = Assembly(room_shape(self._plan, Consumer(rank, world)), pinned)
@@ -91,7 +101,7 @@ class RegionStream:
 
     @property
     def num_samples(self) -> int:
-        """Samples that epochs draw from: the subsets of all folders."""
+        """Samples that rounds draw from: the subsets of all folders."""
         return sum(self._plan.taken)
 
     @property
@@ -119,11 +129,12 @@ class RegionStream:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Batches ``start`` to the last one of an epoch, this rank's share of each. What is drawn (order, frames,
-        captions) depends on the configuration's seed and ``epoch`` alone, so any ``start`` gives the tail of the same
+        texts) depends on the configuration's seed and ``epoch`` alone, so any ``start`` gives the tail of the same
         sequence. Given up half-way it must be closed: that ends its reading processes.
 
         Raises:
-            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption.
+            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption, or
+                too many in a row no question, where that is what is taken.
             ReaderDied: a reading process was killed.
         """
         made = self._in_processes if self.config.workers else self._in_this_process
@@ -156,6 +167,7 @@ class RegionStream:
         with closing(self._reader.parts(epoch, start, self._assembly.begin)) as parts:
             for part in parts:
                 self._count(part)
+                self._count_silent(part)
                 yield self._finished([part])
 
     def _in_processes(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -168,6 +180,7 @@ class RegionStream:
                 self._assembly.begin()
                 for part, room in parts:
                     self._count(part)
+                    self._count_silent(part)
                     self._assembly.add(len(part), room)
                 yield self._finished([part for part, _ in parts])
             whole = True
@@ -180,7 +193,8 @@ class RegionStream:
         if not keys:
             raise InputError(f"{next(reversed(self.corrupt))}; with it a whole batch is lost; raise data.batch_size")
         captions = tuple(caption for part in parts for caption in part.captions)
-        return Batch(keys, captions, self._assembly.rows(len(keys)), self._plan.sources[parts[0].source].name)
+        source = self._plan.sources[parts[0].source].name
+        return Batch(keys, captions, self._assembly.rows(len(keys)), source, tuple(_joined_questions(parts)))
 
     def _count(self, part: Part) -> None:
         """Keeps count of what could not be read, and stops at too much of it."""
@@ -195,22 +209,52 @@ class RegionStream:
         if slot < part.slots:
             self._in_a_row = 0
 
+    def _count_silent(self, part: Part) -> None:
+        """Stops where clip after clip has no question, though questions are taken."""
+        asking = {asked.clip for asked in part.questions}
+        for row, key in enumerate(part.keys if self.config.questions else ()):
+            self._silent_in_a_row = 0 if row in asking else self._silent_in_a_row + 1
+            if self._silent_in_a_row >= min(MAX_SILENT_IN_A_ROW, self.num_samples):
+                raise InputError(
+                    f"{self._silent_in_a_row} samples in a row have no open-ended question, {key} the last, so there is"
+                    " nothing to learn to answer; give others with data.shards, or take captions with data.questions=0"
+                )
+
+
+def _joined_questions(parts: list[Part]) -> Iterator[Asked]:
+    """Those of all parts of a batch, whose rows are the clips of one part behind those of the other."""
+    first = 0
+    for part in parts:
+        for asked in part.questions:
+            yield replace(asked, clip=first + asked.clip)
+        first += len(part)
+
 
 def sequential(config: DataConfig, box_dim: int, most: int, batch_size: int) -> Iterator[Batch]:
     """The first ``most`` clips of the shards, as they stand, in batches: with centred frames and first captions.
 
+    With ``config.questions`` each has all its open-ended questions, in their order, in place of a caption.
+
     Raises:
         InputError: as the stream's; here a sample that cannot be read stops, too: nothing is skipped in evaluation.
+            Or none has a question, where they are taken.
     """
     config = config.model_copy(update={"draw_frames": False})
     plan = Plan(config, box_dim, open_sources(config))
     if not any(source.samples for source in plan.sources):
         raise InputError(f"{', '.join(map(str, config.shards))}: no samples of the splits {', '.join(config.splits)}")
     batch = Assembly(RoomShape(batch_size, config.frames, config.regions, plan.feature_dim, box_dim))
+    asked = 0
     for part in PartReader(plan, Consumer()).in_order(most, batch_size, batch.begin):
         if part.problems:
             raise InputError(f"{part.problems[0][1]}; nothing is skipped here: extract it again")
-        yield Batch(part.keys, part.captions, batch.rows(len(part)), plan.sources[part.source].name)
+        source = plan.sources[part.source].name
+        asked += len(part.questions)
+        yield Batch(part.keys, part.captions, batch.rows(len(part)), source, part.questions)
+    if config.questions and not asked:
+        raise InputError(
+            f"{', '.join(map(str, config.shards))}: no open-ended question about the splits {', '.join(config.splits)}"
+        )
 
 
 def open_shards(config: DataConfig) -> tuple[int, list[Shard]]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_specs import atomic
 from data_specs.annotations.sources import Sources
 from data_specs.errors import InputError
 from data_specs.manifest import Item
 from data_specs.protocol import AnswerSpec
+from data_specs.vocabulary import answers_by_label, answers_by_line
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,40 @@ def vocabulary(spec: AnswerSpec, items: Iterable[Item], sources: Sources) -> tup
     """
     if spec.file is not None:
         return read_vocabulary(sources, sources.require(spec.file))
-    counts = Counter(q.answer for item in items if item.split in spec.of for q in item.questions if not q.options)
-    if not counts:
+    counted = most_frequent(open_answers(item for item in items if item.split in spec.of), spec.most_frequent)
+    if not counted:
         splits = " and ".join(spec.of)
         raise InputError(
             f"{sources.root}: no open-ended question in split {splits}, whose answers {sources.spec.name} counts"
         )
-    ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return tuple(ranked[: spec.most_frequent])
+    return counted
+
+
+def open_answers(items: Iterable[Item]) -> Iterator[str]:
+    """The answers of all open-ended questions about the items."""
+    return (question.answer for item in items for question in item.questions if not question.options)
+
+
+def most_frequent(answers: Iterable[str], most: int | None = None) -> tuple[str, ...]:
+    """So many of the most frequent answers (None: all), equally frequent ones in the order of their text."""
+    counts = Counter(answers)
+    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:most])
+
+
+def write_vocabulary(path: Path, answers: Sequence[str]) -> None:
+    """Writes answers as ``read_vocabulary`` reads them: a ``.json`` object of answer to label, else one a line.
+
+    Raises:
+        InputError: an answer does not make a line.
+    """
+    if path.suffix == ".json":
+        labels = {answer: label for label, answer in enumerate(answers)}
+        atomic.write_text(path, json.dumps(labels, ensure_ascii=False, indent=1) + "\n")
+        return
+    for answer in answers:
+        if answer.splitlines() != [answer] or not answer.strip():
+            raise InputError(f"{path}: {answer!r} does not make a line; write a .json file")
+    atomic.write_text(path, "".join(f"{answer}\n" for answer in answers))
 
 
 def read_vocabulary(sources: Sources, path: Path) -> tuple[str, ...]:
@@ -53,17 +82,8 @@ def read_vocabulary(sources: Sources, path: Path) -> tuple[str, ...]:
         InputError: an answer or label occurs twice, a label is left out, or a line is blank.
     """
     if path.suffix == ".json":
-        return _by_label(path, sources.json(path))
-    rows: dict[str, int] = {}
-    for row, answer in sources.lines(path):
-        if answer in rows:
-            raise InputError(f"{path}: row {row}: answer {answer!r} already stands in row {rows[answer]}")
-        rows[answer] = row
-        if row != len(rows):
-            raise InputError(f"{path}: row {len(rows)}: is blank, and labels count the lines; remove it")
-    if not rows:
-        raise InputError(f"{path}: holds no answer")
-    return tuple(rows)
+        return answers_by_label(path, sources.json(path))
+    return answers_by_line(path, sources.lines(path))
 
 
 def labelled(items: Iterable[Item], answers: Sequence[str]) -> list[Item]:
@@ -87,16 +107,3 @@ def coverage(items: Iterable[Item]) -> Mapping[str, Coverage]:
         asked[item.split] += len(labels)
         covered[item.split] += sum(label >= 0 for label in labels)
     return {split: Coverage(covered[split], count) for split, count in asked.items() if count}
-
-
-def _by_label(path: Path, tree: object) -> tuple[str, ...]:
-    if not isinstance(tree, dict) or not tree:
-        raise InputError(f"{path}: expected an object of answer to label, found {type(tree).__name__}")
-    answers: dict[int, str] = {}
-    for answer, label in tree.items():
-        if type(label) is not int or not 0 <= label < len(tree):
-            raise InputError(f"{path}: {answer!r}: label {label!r} is not one of 0 to {len(tree) - 1}")
-        if label in answers:
-            raise InputError(f"{path}: {answer!r}: label {label} is that of {answers[label]!r} too")
-        answers[label] = answer
-    return tuple(answers[label] for label in range(len(answers)))

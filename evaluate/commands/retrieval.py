@@ -18,9 +18,10 @@ from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
 from evaluate.inputs import open_inputs
-from evaluate.report import PAGE_NAME, write_report
+from evaluate.reports.retrieval import PAGE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
+from train.config import LossConfig
 from train.model import RegionTextModel
 
 BESIDE = (PAGE_NAME, SIMILARITY_NAME, RANKS_NAME)
@@ -67,14 +68,14 @@ def retrieval(
                 progress=lambda done, of: bar.update(task, advance=done, total=of),
             )  # fmt: skip
         if found is not None:
-            page = _write(out, found, model.loss.sharpness, media_root, read_labels(shards))
+            page = _write(out, found, model.loss, media_root, read_labels(shards))
             _tell(console, found.result, page)
 
 
-def _write(out: Path, found: Retrieval, sharpness: float, media_root: Path | None, labels: tuple[str, ...]) -> Path:
+def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | None, labels: tuple[str, ...]) -> Path:
     """The result comes last: where it stands, all else does."""
     with writing_to(out):
-        page = write_report(out / PAGE_NAME, found, sharpness, media_root=media_root, labels=labels)
+        page = write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
         asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
         facts = found.result.model_dump(mode="json", include=_FACTS)
         write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)

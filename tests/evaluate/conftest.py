@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from data_specs.failures import Failure, Reason
-from data_specs.manifest import Item, ManifestInfo, write_manifest
+from data_specs.manifest import Item, ManifestInfo, Question, write_manifest
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
 from data_specs.shard_index import build_index
@@ -111,10 +111,18 @@ class WorldMaker:
         failed: Collection[str] = (),
         width: int | None = None,
         info: ManifestInfo = INFO,
+        questions: Mapping[str, tuple[Question, ...]] | None = None,
     ) -> World:
+        asked = questions or {}
         said = {thing: (f"the {thing} moves", f"{thing}s") for thing in THINGS} | (captions or {})
         items = [
-            Item(id=thing, path=f"{thing}.mp4", split="train" if i < 6 else "test", captions=said[thing])
+            Item(
+                id=thing,
+                path=f"{thing}.mp4",
+                split="train" if i < 6 else "test",
+                captions=said[thing],
+                questions=asked.get(thing, ()),
+            )
             for i, thing in enumerate(THINGS)
         ]
         manifest = self.folder / "manifest.parquet"

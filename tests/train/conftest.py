@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -77,7 +79,8 @@ def make_regions() -> Callable[..., Regions]:
 def make_shards(make_regions: Callable[..., Regions]) -> Callable[..., Path]:
     """``make_shards(folder, sizes)``: committed shards of so many samples each, and their index.
 
-    What else is named is put into their provenance.
+    ``told(number)``: fields of a sample, such as its questions, in place of the usual ones. What else is named is put
+    into the provenance of all.
     """
 
     def make(
@@ -86,6 +89,7 @@ def make_shards(make_regions: Callable[..., Regions]) -> Callable[..., Path]:
         split: str = "train",
         captions: int = 2,
         width: int = FEATURE_DIM,
+        told: Callable[[int], dict[str, Any]] = lambda _: {},
         **made: str,
     ) -> Path:
         provenance = Provenance(
@@ -98,18 +102,17 @@ def make_shards(make_regions: Callable[..., Regions]) -> Callable[..., Path]:
             samples = []
             for _ in range(size):
                 words = f"{COLOURS[number // 4 % 4]} {SHAPES[number % 4]}"
-                samples.append(
-                    Sample(
-                        id=f"clip {number:03d}.mp4",
-                        split=split,
-                        media="video",
-                        captions=(f"a {words}", f"a {words} moves left")[:captions],
-                        questions=(),
-                        timestamps=(0.0, 1.0, 2.0),
-                        frame_size=(48, 64),
-                        regions=make_regions(np.random.default_rng(number), width=width),
-                    )
+                sample = Sample(
+                    id=f"clip {number:03d}.mp4",
+                    split=split,
+                    media="video",
+                    captions=(f"a {words}", f"a {words} moves left")[:captions],
+                    questions=(),
+                    timestamps=(0.0, 1.0, 2.0),
+                    frame_size=(48, 64),
+                    regions=make_regions(np.random.default_rng(number), width=width),
                 )
+                samples.append(replace(sample, **told(number)))
                 number += 1
             records.append(write_shard(folder, f"{split}-{shard:05d}", samples, "plan", provenance))
         build_index(folder, records)

@@ -41,8 +41,16 @@ def stream(folder: Location, rank: int = 0, world: int = 1, **changes: Any) -> R
 def seen(batches: Iterator[Batch]) -> list[tuple[Any, ...]]:
     """All that a batch holds, comparable, a row a clip."""
     return [
-        (b.source, *zip(b.keys, b.captions, *(rows(t) for t in vars(b.video).values()), strict=True)) for b in batches
+        (b.source, *zip(b.keys, texts(b), *(rows(t) for t in vars(b.video).values()), strict=True)) for b in batches
     ]
+
+
+def texts(batch: Batch) -> list[Any]:
+    """Each clip's caption, or its questions."""
+    if not batch.questions:
+        return [*batch.captions]
+    assert batch.captions == () and list(batch.questions) == sorted(batch.questions, key=lambda asked: asked.clip)
+    return [tuple((a.question, a.answer) for a in batch.questions if a.clip == row) for row in range(len(batch.keys))]
 
 
 def rows(tensor: torch.Tensor) -> list[bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from data_specs.errors import InputError
+from data_specs.manifest import Question
 from tests.signals import hearing
 from tests.train.test_stream import damage, joined, seen, settings, spoil, stream
 from train.reading.loader import ReaderDied, Readers
@@ -27,7 +28,10 @@ SIZES = (5, 1, 50, 9, 0, 17, 2, 33)
 
 @pytest.fixture(scope="module")
 def shards(make_shards: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("shards"), SIZES)
+    def told(number: int) -> dict[str, Any]:
+        return {"questions": tuple(Question(f"{number}: {i}?", f"{i}") for i in range(1 + number % 3))}
+
+    return make_shards(tmp_path_factory.mktemp("shards"), SIZES, told=told)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +45,7 @@ CHANGES: dict[str, Any] = {"batch_size": 7, "shuffle_window": 8, "lanes": 5}
 
 def test_any_number_of_processes_gives_the_same_batches(shards: Path) -> None:
     """2 ranks of 2 processes, over shards of 1 to 50 samples, against one that reads alone; and 3 processes, of which
-    some have nothing of a batch, in mid-epoch."""
+    some have nothing of a batch, in mid-epoch, through several rounds, with questions."""
     alone = stream(shards, **CHANGES)
     epochs = [seen(alone.epoch(epoch)) for epoch in range(2)]
     ranks = [stream(shards, rank, 2, workers=2, **CHANGES) for rank in range(2)]
@@ -51,9 +55,14 @@ def test_any_number_of_processes_gives_the_same_batches(shards: Path) -> None:
     assert len(multiprocessing.active_children()) == 4
     for rank in ranks:
         rank.close()
-    small = {"batch_size": 2, "shuffle_window": 8, "lanes": 5, "epoch_samples": 9}
-    three = stream(shards, workers=3, **small)
-    assert seen(three.epoch(1, 2)) == seen(stream(shards, **small).epoch(1, 2))
+    small = {"batch_size": 2, "shuffle_window": 8, "lanes": 5, "subset": 0.1, "rounds": 3, "questions": 2}
+    three, alone = stream(shards, workers=3, **small), stream(shards, **small)
+    batches = three.epoch(1, 2)
+    first = next(batches)
+    readers = {child.pid for child in multiprocessing.active_children()}
+    assert seen(iter([first, *batches])) == seen(alone.epoch(1, 2)) and alone.batches_per_epoch == 3 * 5
+    assert seen(three.epoch(2)) == seen(alone.epoch(2))
+    assert {child.pid for child in multiprocessing.active_children()} == readers and len(readers) == 3
     three.close()
 
 

@@ -23,7 +23,7 @@ def counts_of(config: TrainConfig, folders: Sequence[int]) -> Counts:
     taken = [subset_size(samples, config.data.subset) for samples in folders]
     sizes = [min(config.data.batch_size, many) for many in taken]
     batches = [many // size if size else 0 for many, size in zip(taken, sizes, strict=True)]
-    epoch = turns(batches, sizes, config.data.epoch_samples)
+    epoch = turns(batches, sizes, config.data.epoch_samples, config.data.rounds)
     return counted(config, len(epoch), sum(sizes[source] for source, _ in epoch))
 
 

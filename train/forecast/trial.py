@@ -52,8 +52,14 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
     samples: how many all folders of shards will hold together, where they are not there yet.
 
     Raises:
-        InputError: the shards are not there and ``samples`` is not given, or the model cannot be made.
+        InputError: the shards are not there and ``samples`` is not given, the model cannot be made, or it is to learn
+            from questions.
     """
+    if config.data.questions:
+        raise InputError(
+            f"data.questions is {config.data.questions}: an estimate knows steps on captions alone; see what a step on"
+            " questions takes in a short run, with --set max_steps=20 and --set out=FOLDER"
+        )
     config = resolved(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -1,8 +1,9 @@
-"""Which sample comes when: a pure function of seed, epoch and the sizes of the shards.
+"""Which sample comes when: a pure function of seed, round and the sizes of the shards.
 
-Samples of a source are numbered through its shards in the index's order. An epoch permutes the shards, lays their
-samples end to end and cuts them into lanes of equal length; each lane is shuffled within a window, and the lanes are
-interleaved: position s of the epoch is the (s // K)-th sample of lane s % K, for K lanes. So a batch mixes all lanes,
+An epoch is one or more rounds, counted through all epochs; a round takes each sample once. Samples of a source are
+numbered through its shards in the index's order. A round permutes the shards, lays their samples end to end and cuts
+them into lanes of equal length; each lane is shuffled within a window, and the lanes are interleaved: position s of
+the round is the (s // K)-th sample of lane s % K, for K lanes. So a batch mixes all lanes,
 and whoever takes the same lanes of each batch reads their shards alone. Lanes are no shorter than the window: a small
 data set has one, and is shuffled as a whole.
 Nothing here knows of ranks, workers, or of what can be read.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import IntEnum
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ def subset_size(total: int, share: float) -> int:
 def in_subset(total: int, share: float, seed: int, source: int) -> NDArray[np.bool_]:
     """Which samples a share of a source is: those with the smallest of one random number each.
 
-    So a smaller share is part of a larger one, and it is the same in every epoch.
+    So a smaller share is part of a larger one, and it is the same in every round.
     """
     chosen = np.argsort(generator(seed, Draw.SUBSET, source).random(total), kind="stable")[: subset_size(total, share)]
     mask = np.zeros(total, np.bool_)
@@ -58,15 +60,15 @@ def lane_count(count: int, lanes: int, window: int) -> int:
     return max(1, min(lanes, count // window))
 
 
-def epoch_order(
-    sizes: NDArray[np.int64], seed: int, epoch: int, source: int, lanes: int, window: int, share: float = 1.0
+def round_order(
+    sizes: NDArray[np.int64], seed: int, round_number: int, source: int, lanes: int, window: int, share: float = 1.0
 ) -> NDArray[np.int64]:
-    """The sample at each position of an epoch, int64 [n]; ``sizes`` are the samples in each shard of the source.
+    """The sample at each position of a round, int64 [n]; ``sizes`` are the samples in each shard of the source.
 
     A sample moves by less than ``window`` places within its lane.
     """
     total = int(sizes.sum())
-    permutation = generator(seed, Draw.SHARDS, source, epoch).permutation(len(sizes))
+    permutation = generator(seed, Draw.SHARDS, source, round_number).permutation(len(sizes))
     permuted = sizes[permutation]
     first = (np.cumsum(sizes) - sizes)[permutation]  # of each shard, in the source's numbers
     laid = np.repeat(first - (np.cumsum(permuted) - permuted), permuted) + np.arange(total)
@@ -76,7 +78,7 @@ def epoch_order(
     lanes = lane_count(count, lanes, window)
     lengths = np.array([count // lanes + (lane < count % lanes) for lane in range(lanes)])
     lane = np.repeat(np.arange(lanes), lengths)
-    jitter = generator(seed, Draw.WINDOW, source, epoch).random(count) * window
+    jitter = generator(seed, Draw.WINDOW, source, round_number).random(count) * window
     # One sort for all lanes: they are further apart than any sample moves.
     shuffled = laid[np.argsort(np.arange(count) + jitter + lane * float(window), kind="stable")]
     return shuffled[_interleaved(lengths, count)]
@@ -90,7 +92,7 @@ def _interleaved(lengths: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def batch_slots(count: int, size: int, lanes: int, first: int, last: int) -> NDArray[np.int64]:
-    """Positions in the epoch of slots ``first`` to ``last`` of each batch, int64 [batches, last - first].
+    """Positions in the round of slots ``first`` to ``last`` of each batch, int64 [batches, last - first].
 
     Batch b holds positions b*size to (b+1)*size, of ``count`` in all, sorted by lane: ``lanes`` is their real number.
     What is left over after the last whole batch is in none.
@@ -105,15 +107,18 @@ def share_of(count: int, part: int, parts: int) -> tuple[int, int]:
     return count * part // parts, count * (part + 1) // parts
 
 
-def turns(batches: Sequence[int], sizes: Sequence[int], most: int | None = None) -> list[tuple[int, int]]:
+def turns(
+    batches: Sequence[int], sizes: Sequence[int], most: int | None = None, rounds: int = 1
+) -> list[tuple[int, int]]:
     """The batches of an epoch as (source, batch of that source): one of each in turn, the others when one runs out.
 
-    ``batches[i]`` are those of source i, of ``sizes[i]`` samples each; together they hold ``most`` samples at most.
+    ``batches[i]`` are those of source i a round, of ``sizes[i]`` samples each; in all ``rounds``, which follow one
+    another, they hold ``most`` samples at most.
     """
     in_turn = sorted(((number, source) for source, count in enumerate(batches) for number in range(count)))
     taken: list[tuple[int, int]] = []
     samples = 0
-    for number, source in in_turn:
+    for number, source in chain.from_iterable(repeat(in_turn, rounds)):
         samples += sizes[source]
         if most is not None and samples > most:
             break

@@ -1,4 +1,4 @@
-"""One process's part of every batch: which samples, which frames and captions of them, read into a given room.
+"""One process's part of every batch: which samples, which frames and texts of them, read into a given room.
 
 Letters: B clips, F frames, R regions a frame, V feature width, K box width. Nothing here needs torch, so that a
 reading process starts in a moment.
@@ -21,6 +21,7 @@ from train.reading.frames import select_frames
 from train.reading.order import Draw, generator, shard_of
 from train.reading.plan import Consumer, Plan, Share
 from train.reading.shard_access import ShardAccess, Which
+from train.reading.texts import Asked, Texts
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +49,14 @@ class Room:
 class Part:
     """What a process read of one batch; the tensors of its rows are the first ones of a room.
 
+    captions: one a clip, or none where ``questions``, which name their clips by row, are taken in their place.
     slots: how many samples it had to read. problems: the slots that stay empty, each with a line that says why.
     """
 
     source: int
     keys: tuple[str, ...]
     captions: tuple[str, ...]
+    questions: tuple[Asked, ...]
     slots: int
     problems: tuple[tuple[int, str], ...]
 
@@ -79,30 +82,25 @@ class PartReader:
         """The parts of batches ``start`` to the last one of an epoch; ``room(slots)`` is asked for before each.
 
         Raises:
-            InputError: a shard is gone, cut or changed, or a sample has no caption.
+            InputError: a shard is gone, cut or changed, or a sample has no text of the kind that is taken.
         """
-        plan, config = self._plan, self._plan.config
-        turns = plan.turns[start:]
-        shares = {source: plan.share(source, epoch, self._consumer) for source in {turn[0] for turn in turns}}
-        self._shards.expect(_wanted(turns, shares))
         try:
-            for source, batch in turns:
-                share = shares[source]
-                draws = generator(config.seed, Draw.SAMPLES, source, epoch, batch)
-                # One row a slot of the whole batch, whoever reads it: the draws do not depend on ranks and workers.
-                rows = draws.random((plan.batch_sizes[source], 1 + config.frames))[share.rows[batch]]
-                yield self._read(source, share.samples[batch], share.shards[batch], rows, room(len(rows)))
+            for number, turns in self._plan.rounds(epoch, start):
+                yield from self._round(number, turns, room)
         finally:
             self._shards.close()
 
     def in_order(self, most: int, batch_size: int, room: Callable[[int], Room]) -> Iterator[Part]:
-        """The first ``most`` samples as they stand in the shards, with first captions; a part is of one source.
+        """The first ``most`` samples as they stand in the shards; a part is of one source.
+
+        Each has its first caption; or, where questions are taken, all that are open-ended.
 
         Raises:
             InputError: as above.
         """
         try:
             for source, ends in enumerate(self._ends):
+                texts = Texts(self._plan.config, source, None)
                 samples = np.arange(min(most, int(self._sizes[source].sum())))
                 most -= len(samples)
                 shards = shard_of(ends, samples)
@@ -110,29 +108,45 @@ class PartReader:
                 self._shards.expect(Counter({(source, int(n)): int(c) for n, c in zip(numbers, counts, strict=True)}))
                 for first in range(0, len(samples), batch_size):
                     taken = slice(first, first + batch_size)
-                    draws = np.zeros((len(samples[taken]), 1 + self._plan.config.frames))
-                    yield self._read(source, samples[taken], shards[taken], draws, room(len(draws)))
+                    draws = np.zeros((len(samples[taken]), self._plan.config.frames))
+                    yield self._read(texts, samples[taken], draws, room(len(draws)))
         finally:
             self._shards.close()
 
-    def _read(
-        self, source: int, samples: NDArray[np.int64], shards: NDArray[np.int64], draws: NDArray[np.float64], room: Room
-    ) -> Part:
+    def _round(self, number: int, turns: list[tuple[int, int]], room: Callable[[int], Room]) -> Iterator[Part]:
+        plan, config = self._plan, self._plan.config
+        shares = {source: plan.share(source, number, self._consumer) for source in {turn[0] for turn in turns}}
+        self._shards.expect(_wanted(turns, shares))
+        for source, batch in turns:
+            share = shares[source]
+            draws = generator(config.seed, Draw.SAMPLES, source, number, batch)
+            # One row a slot of the whole batch, whoever reads it: the draws do not depend on ranks and workers.
+            rows = draws.random((plan.batch_sizes[source], config.frames))[share.rows[batch]]
+            texts = Texts(config, source, number)
+            yield self._read(texts, share.samples[batch], rows, room(len(rows)))
+
+    def _read(self, texts: Texts, samples: NDArray[np.int64], draws: NDArray[np.float64], room: Room) -> Part:
+        source, ends = texts.source, self._ends[texts.source]
         keys: list[str] = []
         captions: list[str] = []
+        questions: list[Asked] = []
         problems: list[tuple[int, str]] = []
-        places = samples - (self._ends[source] - self._sizes[source])[shards]
-        for slot, (shard, place) in enumerate(zip(shards.tolist(), places.tolist(), strict=True)):
+        shards = shard_of(ends, samples)
+        places = samples - (ends - self._sizes[source])[shards]
+        slots = zip(samples.tolist(), shards.tolist(), places.tolist(), strict=True)
+        for slot, (sample, shard, place) in enumerate(slots):
+            row = len(keys)
             try:
-                found = self._take((source, shard), place, draws[slot], room, len(keys))
+                found = self._take(texts, (source, shard), place, draws[slot], room, row)
             except SampleError as error:
                 problems.append((slot, str(error)))
                 continue
             keys.append(found.key)
-            captions.append(found.captions[int(draws[slot, 0] * len(found.captions))])
-        return Part(source, tuple(keys), tuple(captions), len(samples), tuple(problems))
+            captions += texts.captions(found, sample)
+            questions += texts.asked(found, sample, row)
+        return Part(source, tuple(keys), tuple(captions), tuple(questions), len(samples), tuple(problems))
 
-    def _take(self, which: Which, place: int, draws: NDArray[np.float64], room: Room, row: int) -> Sample:
+    def _take(self, texts: Texts, which: Which, place: int, draws: NDArray[np.float64], room: Room, row: int) -> Sample:
         """One sample, its tensors in a row of the room."""
         config = self._plan.config
         file = self._shards.get(which)
@@ -142,17 +156,16 @@ class PartReader:
                 key,
                 regions,
                 metadata,
-                lambda stored: select_frames(stored, config.frames, draws[1:] if config.draw_frames else None),
+                lambda stored: select_frames(stored, config.frames, draws if config.draw_frames else None),
                 room.features_BFRV[row],
             )
         except SampleError as error:
             raise error if file.shard.path.name in str(error) else error.inside(file.shard.path.name) from None
         finally:
             self._shards.done(which)
-        if not found.captions:
-            raise InputError(
-                f"{file.shard.path.name}: sample {key} has no caption, so there is nothing to learn from it"
-            )
+        lacking = texts.lacking(found)
+        if lacking:
+            raise InputError(f"{file.shard.path.name}: sample {key} has no {lacking}")
         room.put(row, found.regions)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from data_specs.errors import InputError
 from train.config import DataConfig
-from train.reading.order import batch_slots, epoch_order, lane_count, shard_of, share_of, subset_size, turns
+from train.reading.order import batch_slots, lane_count, round_order, shard_of, share_of, subset_size, turns
 from train.reading.sources import Source
 
 
@@ -32,7 +33,7 @@ class Consumer:
 
 @dataclass(frozen=True)
 class Share:
-    """What a consumer takes of a source in an epoch: row b for batch b of the source.
+    """What a consumer takes of a source in a round: row b for batch b of the source.
 
     samples, shards: int64 [batches, slots], the samples' numbers in the source and their shards. rows: their places in
     the batch's random draws.
@@ -83,7 +84,7 @@ class Plan:
 
     @cached_property
     def taken(self) -> tuple[int, ...]:
-        """How many samples of each source an epoch orders: its subset."""
+        """How many samples of each source a round orders: its subset."""
         return tuple(subset_size(source.samples, self.config.subset) for source in self.sources)
 
     @cached_property
@@ -92,17 +93,34 @@ class Plan:
         return tuple(min(self.config.batch_size, taken) for taken in self.taken)
 
     @cached_property
-    def turns(self) -> list[tuple[int, int]]:
-        """The batches of any epoch, in order, as (source, batch of that source)."""
-        batches = [taken // size if size else 0 for taken, size in zip(self.taken, self.batch_sizes, strict=True)]
-        return turns(batches, self.batch_sizes, self.config.epoch_samples)
+    def batches(self) -> tuple[int, ...]:
+        """Batches of each source a round."""
+        sizes = zip(self.taken, self.batch_sizes, strict=True)
+        return tuple(taken // size if size else 0 for taken, size in sizes)
 
-    def share(self, source: int, epoch: int, consumer: Consumer) -> Share:
+    @cached_property
+    def turns(self) -> list[tuple[int, int]]:
+        """The batches of any epoch, of all its rounds in order, as (source, batch of that source in its round)."""
+        return turns(self.batches, self.batch_sizes, self.config.epoch_samples, self.config.rounds)
+
+    def rounds(self, epoch: int, start: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+        """The rounds of an epoch from its batch ``start`` on: the number of each, and its batches as in ``turns``.
+
+        They are counted through all epochs. One that no epoch comes to, because of ``epoch_samples``, has no number.
+        """
+        whole = sum(self.batches)
+        begun = -(-len(self.turns) // whole)
+        for number in range(start // whole, begun):
+            first = number * whole
+            yield epoch * begun + number, self.turns[max(start, first) : first + whole]
+
+    def share(self, source: int, round_number: int, consumer: Consumer) -> Share:
         """What a consumer takes of a source; of 2.5 M samples, half a second."""
         config, size = self.config, self.batch_sizes[source]
         sizes = self.sources[source].sizes
-        order = epoch_order(sizes, config.seed, epoch, source, config.lanes, config.shuffle_window, config.subset)
-        lanes = lane_count(len(order), config.lanes, config.shuffle_window)
-        positions = batch_slots(len(order), size, lanes, *consumer.slots(size))
+        lanes, window = config.lanes, config.shuffle_window
+        order = round_order(sizes, config.seed, round_number, source, lanes, window, config.subset)
+        real = lane_count(len(order), lanes, window)
+        positions = batch_slots(len(order), size, real, *consumer.slots(size))
         samples = order[positions]
         return Share(samples, shard_of(np.cumsum(sizes), samples), positions % size)

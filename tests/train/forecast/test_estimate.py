@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_specs.configuration import dump
+from data_specs.errors import InputError
 from train.__main__ import main
 from train.config import ModelConfig, TrainConfig
 from train.forecast.counts import Counts, checkpoint_bytes, counts_of
 from train.forecast.estimate import Measured, Prediction, lines
+from train.forecast.trial import predict
 from train.stream import RegionStream
 
 STEP = Measured(0.5, None, 1000)
@@ -37,12 +39,19 @@ def changed(config: TrainConfig, **data: Any) -> TrainConfig:
     return config.model_copy(update={"data": config.data.model_copy(update=data)})
 
 
-@pytest.mark.parametrize("data", [{}, {"subset": 0.5}, {"epoch_samples": 9}, {"subset": 0.4, "epoch_samples": 8}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {}, {"subset": 0.5}, {"epoch_samples": 9}, {"subset": 0.4, "epoch_samples": 8},
+        {"rounds": 3}, {"rounds": 3, "epoch_samples": 30}, {"rounds": 2, "subset": 0.4, "epoch_samples": 8},
+    ],
+)  # fmt: skip
 def test_counts_are_the_streams(config: TrainConfig, data: dict[str, float]) -> None:
     config = changed(config, **data)
     stream = RegionStream(config.data, config.model.box_dim)
     batches = stream.batches_per_epoch
     assert counts_of(config, [14, 9]) == Counts(batches, stream.samples_per_epoch, 3 * batches)
+    assert len(list(stream.epoch(1))) == batches
     assert counts_of(config.model_copy(update={"max_steps": 2}), [14, 9]).steps == 2
 
 
@@ -63,6 +72,7 @@ def test_the_published_recipe_on_another_gpu(config: TrainConfig) -> None:
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"preset": "base"})})
     assert list(lines(recipe, found))[-1] == "published for this recipe: 416 V100 GPU-hours"
     assert "published" not in "".join(lines(config, found))
+    assert "published" not in "".join(lines(changed(recipe, rounds=2), found))
 
 
 def test_a_checkpoint_takes_what_is_said(config: TrainConfig) -> None:
@@ -89,6 +99,11 @@ def test_the_command(config: TrainConfig, tmp_path: Path, more: list[str]) -> No
     assert ("reading its batch" in result.output) == (not more)
     assert ("not in it: the exchange between ranks" in result.output) == bool(more)
     assert not config.out.exists()
+
+
+def test_steps_on_questions_are_not_what_it_knows(config: TrainConfig) -> None:
+    with pytest.raises(InputError, match=r"data\.questions is 2: an estimate knows steps on captions alone; .*--set"):
+        predict(changed(config, questions=2))
 
 
 def test_without_shards_it_wants_a_number(config: TrainConfig, tmp_path: Path) -> None:

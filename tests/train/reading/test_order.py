@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from train.reading.order import (
     Draw,
     batch_slots,
-    epoch_order,
     generator,
     in_subset,
     lane_count,
+    round_order,
     shard_of,
     share_of,
     subset_size,
@@ -48,14 +48,14 @@ def slow_order(sizes: list[int], seed: int, epoch: int, lanes: int, window: int)
 
 @given(SIZES, st.integers(0, 9), st.integers(0, 3), st.integers(1, 40), st.sampled_from([1, 2, 7, 64, 2000]))
 def test_the_order_is_the_slow_one(sizes: list[int], seed: int, epoch: int, lanes: int, window: int) -> None:
-    order = epoch_order(np.array(sizes), seed, epoch, 0, lanes, window)
+    order = round_order(np.array(sizes), seed, epoch, 0, lanes, window)
     assert order.tolist() == slow_order(sizes, seed, epoch, lanes, window)
     assert sorted(order.tolist()) == list(range(sum(sizes)))
 
 
 def test_epochs_seeds_and_sources_differ() -> None:
     sizes = np.full(20, 10)
-    drawn = [epoch_order(sizes, *numbers, 4, 16).tolist() for numbers in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1))]
+    drawn = [round_order(sizes, *numbers, 4, 16).tolist() for numbers in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1))]
     assert len({tuple(order) for order in drawn}) == 4
 
 
@@ -66,7 +66,7 @@ def test_ranks_and_workers_share_every_batch(
     """Shards of 1 to 50 samples: each takes part in every batch, and together they are the batch of one alone."""
     total = sum(sizes)
     size = min(size, total)
-    order = epoch_order(np.array(sizes), seed, 0, 0, lanes, 8)
+    order = round_order(np.array(sizes), seed, 0, 0, lanes, 8)
     real = lane_count(total, lanes, 8)
     whole = batch_slots(total, size, real, 0, size)
     assert len(whole) == total // size
@@ -86,7 +86,7 @@ def test_ranks_and_workers_share_every_batch(
 
 def test_whoever_takes_the_same_lanes_reads_their_shards_alone() -> None:
     sizes = np.full(64, 32)
-    order = epoch_order(sizes, 0, 0, 0, 8, 16)
+    order = round_order(sizes, 0, 0, 0, 8, 16)
     shards = [
         set(shard_of(np.cumsum(sizes), order[batch_slots(len(order), 16, 8, *share_of(16, part, 4))]).reshape(-1))
         for part in range(4)
@@ -109,7 +109,7 @@ def test_a_share_is_taken_as_it_was_written(share: float, total: int, taken: int
 
 def test_every_epoch_of_a_subset_has_the_same_samples() -> None:
     sizes = np.array([5, 40, 1, 30])
-    epochs = [epoch_order(sizes, 3, epoch, 0, 4, 8, 0.3) for epoch in range(3)]
+    epochs = [round_order(sizes, 3, epoch, 0, 4, 8, 0.3) for epoch in range(3)]
     assert {tuple(sorted(order.tolist())) for order in epochs} == {
         tuple(np.flatnonzero(in_subset(76, 0.3, 3, 0)).tolist())
     }
@@ -121,3 +121,10 @@ def test_sources_take_turns_until_each_is_exhausted() -> None:
     assert turns([3, 1, 2], [4, 2, 4], most=14) == [(0, 0), (1, 0), (2, 0), (0, 1)]
     assert turns([3, 1], [4, 4], most=3) == []
     assert turns([0, 2], [0, 4]) == [(1, 0), (1, 1)]
+
+
+def test_rounds_follow_one_another_until_the_epoch_is_full() -> None:
+    a_round = [(0, 0), (1, 0), (0, 1)]
+    assert turns([2, 1], [4, 3], rounds=3) == 3 * a_round
+    assert turns([2, 1], [4, 3], most=15, rounds=3) == [*a_round, (0, 0)]
+    assert turns([2, 1], [4, 3], most=8, rounds=3) == a_round[:2]

@@ -107,6 +107,18 @@ def test_a_hash_is_compared_once_for_the_same_file(source: Source, monkeypatch: 
     access.close()
 
 
+def test_rounds_and_epochs_hash_no_file_again(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    plain = ShardFile._hash
+    monkeypatch.setattr(ShardFile, "_hash", lambda file: hashed.append(file.shard.path.name) or plain(file))
+    config = DataConfig(shards=(source.folder,), batch_size=5, rounds=3)
+    plan = Plan(config, 7, (source,))
+    reader, room = PartReader(plan, Consumer()), room_shape(plan, Consumer()).room()
+    for epoch in range(2):
+        assert len(list(reader.parts(epoch, 0, lambda _: room))) == 3 * 2
+    assert sorted(hashed) == sorted(shard.path.name for shard in source.shards)
+
+
 def test_a_shard_that_changes_while_it_rests(source: Source) -> None:
     access = ShardAccess((source,), verify=True, awake=1)
     access.expect(Counter({(0, 0): 9, (0, 1): 9}))
