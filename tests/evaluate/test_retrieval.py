@@ -12,7 +12,7 @@ import torch
 from data_specs.errors import InputError
 from data_specs.manifest import Item, Manifest, ManifestInfo, read_manifest, write_manifest
 from evaluate import metrics
-from evaluate.alignment import align, join_pieces
+from evaluate.drawing.alignment import align, join_pieces
 from evaluate.embed import embed_sentences, embed_videos
 from evaluate.inputs import model_hash, open_inputs
 from evaluate.protocol import MissingItemsError, RetrievalPlan, plan_retrieval, protocol_name, protocol_queries, without
