@@ -6,6 +6,7 @@ import click
 
 from evaluate.commands.compare import compare
 from evaluate.commands.multiple_choice import multiple_choice
+from evaluate.commands.question_answering import question_answering
 from evaluate.commands.retrieval import retrieval
 
 
@@ -19,6 +20,7 @@ def main() -> None:
 
 main.add_command(retrieval)
 main.add_command(multiple_choice)
+main.add_command(question_answering)
 main.add_command(compare)
 
 if __name__ == "__main__":

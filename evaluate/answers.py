@@ -5,10 +5,9 @@ Letters: B videos, N regions a video, E joint width, Q questions, q those of a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,14 +17,13 @@ from torch import Tensor
 from data_specs.errors import InputError
 from evaluate.accuracy import Picks, pick
 from evaluate.embedding.blocks import clips_a_block, cut, share
+from evaluate.embedding.store import Progress
 from evaluate.questions import QuestionPlan
 from evaluate.stored import StoredShards
+from train.answering import AnsweringModel
 from train.batch import RegionBatch, collate_regions
 from train.distributed import Ranks
 from train.stream import ahead
-
-if TYPE_CHECKING:
-    from train.answering import AnsweringModel
 
 QUESTIONS_AT_ONCE = 128  # each attends over the regions of its video, so memory grows with both
 _COLUMNS = 6  # question, picked answer, how many share the top, whether the right one does, both probabilities
@@ -51,18 +49,20 @@ def answer_questions(
     *,
     frames: int,
     regions: int,
-    ranks: Ranks | None = None,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    ranks: Ranks,
+    batch_size: int | None = None,
+    progress: Progress = lambda done, of: None,
 ) -> Given | None:
     """Answers all questions of the plan, in its order. All ranks call it alike, each answers some, and the first one
     gets all; the others None. Videos and questions are cut into blocks before ranks share them, so the answers do not
-    depend on how many there are. ``progress`` hears how many more of how many questions this rank has answered.
+    depend on how many there are. ``batch_size`` videos go through the model at once (None: as ``clips_a_block`` says);
+    which, does not change the answers beyond rounding. ``progress`` hears how many more of how many questions this rank
+    has answered.
 
     Raises:
         InputError: a shard breaks the contract, or a logit is not a number (a model that diverged).
     """
-    ranks = ranks or Ranks()
-    blocks = cut(shards.in_order(plan.ids), clips_a_block(frames, regions))
+    blocks = cut(shards.in_order(plan.ids), batch_size or clips_a_block(frames, regions))
     own = [blocks[i] for i in share(len(blocks), ranks)]
     rows_of = _questions_of(plan)
     of = sum(len(rows_of[identifier]) for block in own for identifier in block)

@@ -6,26 +6,29 @@ Letters: B videos, U distinct sentences, Q questions, K options of one question.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
+from torch import Tensor
 
 from data_specs import atomic
 from data_specs.errors import InputError
 from evaluate import accuracy
 from evaluate.embed import TextTable, VideoTable, embed_sentences, embed_videos
+from evaluate.embedding.blocks import share
+from evaluate.embedding.store import Progress, Store
 from evaluate.inputs import Inputs
 from evaluate.options import EvaluationOptions
-from evaluate.questions import QuestionPlan, plan_questions
+from evaluate.questions import QuestionPlan, settled_questions
 from evaluate.result import SEED, MultipleChoiceResult, counted, described
 from evaluate.similarity import score_pairs, score_parts
+from train.distributed import Ranks
 from train.model import RegionTextModel
 
 RESULT_NAME = "multiple_choice.json"
@@ -45,9 +48,9 @@ SCHEMA = pa.schema(
 
 
 class MultipleChoiceOptions(EvaluationOptions):
-    """batch_size: videos that go through the model together; the result does not depend on it."""
+    """``batch_size`` of None: see ``clips_a_block``."""
 
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,26 +76,28 @@ def evaluate_multiple_choice(
     inputs: Inputs,
     out: Path,
     options: MultipleChoiceOptions,
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Choices:
-    """Runs the protocol. ``progress`` hears how many of how many videos went through the model.
+    store: Store | None = None,
+    progress: Progress = lambda done, of: None,
+) -> Choices | None:
+    """Runs the protocol, together with the other ranks of the ``store``; what was found is given to the first rank,
+    and None to the others. ``progress`` hears how many more of how many videos went through the model.
 
     Raises:
         InputError: the shards do not fit the model or are broken, or nobody asks a multiple choice.
         MissingItemsError: items of the protocol are missing and ``allow_missing`` is off; the list is in ``out``.
     """
-    planned = plan_questions(inputs.manifest, "multiple-choice", options.splits)
-    plan = inputs.settle(planned, out, options.allow_missing)
-    frames, regions = inputs.sizes(model.config, options)
+    ranks = store.ranks if store is not None else Ranks()
+    planned, plan = settled_questions(inputs, "multiple-choice", out, options, ranks)
+    frames, regions = ranks.agree(lambda: inputs.sizes(model.config, options))
     videos = embed_videos(
-        model, inputs.stored, plan.ids, frames=frames, regions=regions, batch_size=options.batch_size,
-        progress=progress,
+        model, inputs.stored, plan.ids, frames=frames, regions=regions,
+        batch_size=options.batch_size, store=store, progress=progress,
     )  # fmt: skip
-    texts = embed_sentences(model, [option for q in plan.questions for option in q.options])
-    try:
-        scores = _scored(model, plan, videos, texts)
-    except ValueError as error:
-        raise InputError(f"the model cannot be evaluated: {error}") from None
+    sentences = [option for q in plan.questions for option in q.options]
+    texts = embed_sentences(model, sentences, batch_size=options.batch_size, store=store)
+    scores = _scores(model, plan, videos, texts, ranks)
+    if scores is None:
+        return None
     picks = accuracy.pick(accuracy.padded(scores), np.array([q.label for q in plan.questions]))
     correct_Q, sizes = picks.expected(), [len(q.options) for q in plan.questions]
     result = MultipleChoiceResult(
@@ -138,19 +143,27 @@ def summary(result: MultipleChoiceResult) -> str:
     )
 
 
-def _scored(
-    model: RegionTextModel, plan: QuestionPlan, videos: VideoTable, texts: TextTable
-) -> list[NDArray[np.float32]]:
-    """The scores of each question's options. A sentence that stands twice among a video's options is scored once."""
-    ends_Q = np.cumsum([len(q.options) for q in plan.questions])
-    rows_Q = np.split(texts.row_C, ends_Q[:-1])
-    found = []
-    for owner, questions in groupby(range(len(rows_Q)), key=plan.owner_Q.__getitem__):
-        rows_q = [rows_Q[q] for q in questions]
-        rows = np.unique(np.concatenate(rows_q))
-        scores = score_pairs(
-            videos.cls_BE[owner], videos.regions_BNE[owner], videos.mask_BN[owner],
-            texts, rows.tolist(), model.loss, device=model.device,
-        ).numpy()  # fmt: skip
-        found += [scores[np.searchsorted(rows, wanted)] for wanted in rows_q]
-    return found
+def _scores(
+    model: RegionTextModel, plan: QuestionPlan, videos: VideoTable, texts: TextTable, ranks: Ranks
+) -> list[NDArray[np.float32]] | None:
+    """The scores of each question's options on the first rank, elsewhere None. Each rank scores some videos, one at a
+    time; a sentence that stands twice among a video's options is scored once."""
+    rows_Q = np.split(texts.row_C, np.cumsum([len(q.options) for q in plan.questions])[:-1])
+
+    def work() -> Tensor:
+        found = [torch.empty(0)]
+        for owner in share(len(plan.items), ranks):
+            first, last = np.searchsorted(plan.owner_Q, [owner, owner + 1])
+            rows, place = np.unique(np.concatenate(rows_Q[first:last]), return_inverse=True)
+            vectors = videos.cls_BE[owner], videos.regions_BNE[owner], videos.mask_BN[owner]
+            try:
+                scores = score_pairs(*vectors, texts, rows.tolist(), model.loss, device=model.device)
+            except ValueError as error:
+                raise InputError(f"the model cannot be evaluated: {error}") from None
+            found.append(scores[torch.from_numpy(place)])
+        return torch.cat(found)
+
+    parts = ranks.to_first(ranks.agree(work))
+    if not ranks.is_first:
+        return None
+    return [scores.numpy() for scores in torch.cat(parts).split([len(rows) for rows in rows_Q])]

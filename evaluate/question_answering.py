@@ -5,29 +5,29 @@ Letters: B videos, N regions a video, E joint width, Q questions, A answers of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import PositiveInt
 
 from data_specs import atomic
 from data_specs.annotations.answers import most_frequent, open_answers
 from data_specs.manifest import Manifest
 from evaluate import accuracy
 from evaluate.answers import answer_questions
+from evaluate.embedding.store import Progress
 from evaluate.inputs import Inputs
 from evaluate.options import EvaluationOptions
-from evaluate.questions import QuestionPlan, plan_questions
+from evaluate.questions import QuestionPlan, settled_questions
 from evaluate.result import SEED, Confusion, QuestionAnsweringResult, QuestionGroup, counted, described
+from train.answering import AnsweringModel
 from train.distributed import Ranks
-
-if TYPE_CHECKING:
-    from train.answering import AnsweringModel
 
 RESULT_NAME = "question_answering.json"
 TABLE_NAME = "answers.parquet"
@@ -45,6 +45,12 @@ SCHEMA = pa.schema(
         ("correct", pa.float64()),
     ]
 )
+
+
+class QuestionAnsweringOptions(EvaluationOptions):
+    """``batch_size`` of None: see ``clips_a_block``."""
+
+    batch_size: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +75,9 @@ def evaluate_question_answering(
     model: AnsweringModel,
     inputs: Inputs,
     out: Path,
-    options: EvaluationOptions,
+    options: QuestionAnsweringOptions,
     ranks: Ranks | None = None,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
 ) -> Answers | None:
     """Runs the protocol, on all ranks alike; the first one has the result, the others None. ``progress`` hears how many
     more of how many questions were answered.
@@ -80,10 +86,13 @@ def evaluate_question_answering(
         InputError: the shards do not fit the model or are broken, or nobody asks an open-ended question.
         MissingItemsError: items of the protocol are missing and ``allow_missing`` is off; the list is in ``out``.
     """
-    planned = plan_questions(inputs.manifest, "question-answering", options.splits)
-    plan = inputs.settle(planned, out, options.allow_missing)
-    frames, regions = inputs.sizes(model.config, options)
-    given = answer_questions(model, inputs.stored, plan, frames=frames, regions=regions, ranks=ranks, progress=progress)
+    ranks = ranks or Ranks()
+    planned, plan = settled_questions(inputs, "question-answering", out, options, ranks)
+    frames, regions = ranks.agree(lambda: inputs.sizes(model.config, options))
+    given = answer_questions(
+        model, inputs.stored, plan, frames=frames, regions=regions,
+        ranks=ranks, batch_size=options.batch_size, progress=progress,
+    )  # fmt: skip
     if given is None:
         return None
     predicted = [model.answers[row] for row in given.picks.first_Q.tolist()]

@@ -11,7 +11,6 @@ from evaluate.setting import Setting
 from train.history import Learnt
 
 Interval = tuple[float, float]
-MISSING_NAME = "missing.jsonl"
 SEED = 0
 
 

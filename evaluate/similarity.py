@@ -20,6 +20,7 @@ from train.objective.release_form import release_similarity
 
 SENTENCE_BLOCK = 64
 VIDEO_BLOCK = 128  # of which the regions are in memory at once: 31 MB for 8 frames of 30
+_ROWS_CHECKED = 4096  # at once
 
 LocalScores = Callable[[Sequence[int]], Tensor]  # rows of sentences -> their local similarity [u, b] with some videos
 
@@ -43,12 +44,6 @@ class Scores:
         return tuple(part for part in (self.global_UB, self.local_UB) if part is not None)
 
 
-def join_scores(slices: Sequence[Scores]) -> Scores:
-    """The scores of consecutive slices of the sentences as one, in the given order."""
-    columns = ([s.global_UB for s in slices], [s.local_UB for s in slices])
-    return Scores(*(None if column[0] is None else torch.cat(column) for column in columns))
-
-
 @torch.inference_mode()
 def score_matrix(
     videos: VideoTable,
@@ -64,8 +59,9 @@ def score_matrix(
     A similarity whose weight in ``loss`` is 0 was not trained and is left out; the local one is in the form that
     ``loss`` says. ``tile_scores`` bounds the region-word scores held at once (None: by device); the result does not
     depend on it beyond rounding. Sentences and videos are scored in blocks that start at multiples of
-    ``SENTENCE_BLOCK`` and ``VIDEO_BLOCK``, whatever was asked for, so slices have the very bits of the whole; a block
-    that a slice cuts is scored whole. The regions of each video are read once, a block of videos at a time.
+    ``SENTENCE_BLOCK`` and ``VIDEO_BLOCK``, whatever was asked for, so slices have the very bits of the whole (with as
+    many threads: products round by how they are shared among them); a block that a slice cuts is scored whole. The
+    regions of each video are read once, a block of videos at a time.
 
     Raises:
         ValueError: a score is not a finite number (a model that diverged), the sentences come from a model of another
@@ -160,7 +156,7 @@ def _video_blocks(videos: int) -> Iterator[slice]:
 
 
 def _finite(scores: Scores) -> Scores:
-    wrong = sum(int((~torch.isfinite(part)).sum()) for part in scores.parts)
+    wrong = sum(int((~torch.isfinite(rows)).sum()) for part in scores.parts for rows in part.split(_ROWS_CHECKED))
     if wrong:
         raise ValueError(f"{wrong} of {sum(part.numel() for part in scores.parts)} scores are not numbers")
     return scores

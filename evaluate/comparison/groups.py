@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluate.comparison.runs import AnyResult, Run
-from evaluate.result import MISSING_NAME, RetrievalResult, counted
+from evaluate.result import RetrievalResult, counted
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def _absent(run: Run) -> frozenset[str]:
     """Ids of the missing videos, from the list beside the result; if that is not there, it is like no other run."""
     if not run.result.missing:
         return frozenset()
-    listed = run.path.with_name(run.result.missing_list or MISSING_NAME)
+    if run.result.missing_list is None:
+        return frozenset({f"not listed by {run.path}"})
+    listed = run.path.with_name(run.result.missing_list)
     try:
         lines = listed.read_text(encoding="utf-8").splitlines()
         ids = frozenset(str(json.loads(line)["id"]) for line in lines)

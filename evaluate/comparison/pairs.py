@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +14,9 @@ from data_specs.errors import InputError
 from evaluate.comparison.groups import Group
 from evaluate.comparison.paired import Difference, Outcomes, paired_difference
 from evaluate.comparison.runs import Run
+from evaluate.export import METADATA_KEY, RANKS_NAME
 
 TABLES = {"multiple-choice": "choices.parquet", "question-answering": "answers.parquet"}
-COLUMNS = ("key", "video", "correct")
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,38 @@ def _pair(run: Run, outcomes: Outcomes, base: Run, base_outcomes: Outcomes) -> P
 
 
 def _outcomes(run: Run) -> Outcomes | None:
-    """What the run made of each question, from the table beside its result."""
-    if run.result.task == "retrieval" or not (path := run.path.with_name(TABLES[run.result.task])).is_file():
+    """What the run made of each question, or sentence, from the table beside its result."""
+    is_retrieval = run.result.task == "retrieval"
+    path = run.path.with_name(RANKS_NAME if is_retrieval else TABLES[run.result.task])
+    if not path.is_file():
         return None
-    try:
-        table = pq.read_table(path, columns=list(COLUMNS))
-        keys, videos, correct = (table.column(name).to_pylist() for name in COLUMNS)
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise InputError(f"{path}: cannot be read as a table with {', '.join(COLUMNS)}: {error}") from None
-    hit_Q = np.array(correct, np.float64)
-    if len(hit_Q) != run.result.questions or abs(100.0 * hit_Q.mean() - run.headline.value) > 1e-3:
+    found = _ranked(path) if is_retrieval else _answered(path)
+    if not len(found.hit_Q) or abs(100.0 * found.hit_Q.mean() - run.headline.value) > 1e-3:
         raise InputError(f"{path}: not of the result beside it, {run.path.name}; run that evaluation again")
-    return Outcomes(tuple(map(str, keys)), tuple(map(str, videos)), hit_Q)
+    return found
+
+
+def _answered(path: Path) -> Outcomes:
+    rows = _columns(path, "key", "video", "correct").to_pylist()
+    keys, videos = (tuple(str(row[name]) for row in rows) for name in ("key", "video"))
+    return Outcomes(keys, videos, np.array([row["correct"] for row in rows], np.float64))
+
+
+def _ranked(path: Path) -> Outcomes:
+    """Of each sentence the probability, over all orders of equal scores, that its video comes first."""
+    table = _columns(path, "direction", "query", "text", "right", "above", "tied", "tied_right")
+    try:
+        ids = json.loads((table.schema.metadata or {})[METADATA_KEY])["video_ids"]
+        rows = [row for row in table.to_pylist() if row["direction"] == "text_to_video"]
+        hits = [row["tied_right"] / (row["tied"] + row["tied_right"]) if row["above"] == 0 else 0.0 for row in rows]
+        keys = tuple(f"{row['query']} {row['text']}" for row in rows)
+        return Outcomes(keys, tuple(str(ids[row["right"][0]]) for row in rows), np.array(hits, np.float64))
+    except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{path}: not the ranks of a retrieval: {error!r}; run that evaluation again") from None
+
+
+def _columns(path: Path, *names: str) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(names)).select(list(names))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise InputError(f"{path}: cannot be read as a table with {', '.join(names)}: {error}") from None

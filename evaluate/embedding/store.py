@@ -67,7 +67,7 @@ class Store:
             InputError: an item could not be read, or the folder cannot be written or is not the same for all ranks.
         """
         content = {"format": FORMAT_VERSION, "model": self.model_sha256, "kind": kind, "block": block_size, **made_of}
-        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
         if len(set(self.ranks.gather(key))) > 1:
             raise InputError("the ranks evaluate different models, shards or manifests: give all of them the same")
         name = key if self.lasting else self.ranks.gather(uuid.uuid4().hex)[0]

@@ -9,7 +9,7 @@ Letters: I items in the order in which they are made.
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,6 @@ from data_specs.shards import file_sha256
 
 FORMAT_VERSION = 1
 RECORD_NAME = "table.json"
-_NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.int32: np.int32, torch.uint8: np.uint8}
 
 
 @dataclass(frozen=True)
@@ -99,10 +98,11 @@ class TableFolder:
         if absent := self.missing():
             raise InputError(f"{self._part(absent[0])}: is not there; do all ranks see the same folder?")
         self._record().unlink(missing_ok=True)  # no old record may ever stand beside new files
-        counts = {name: self._assemble(name, {}) for name, column in self.columns.items() if column.count is None}
-        for name, column in self.columns.items():
-            if column.count is not None:
-                self._assemble(name, counts)
+        for name in (name for name, column in self.columns.items() if column.count is None):
+            self._assemble(name, {})
+        counts = {name: np.fromfile(self._file(name), np.int32).astype(np.int64) for name in self._counting}
+        for name in (name for name, column in self.columns.items() if column.count is not None):
+            self._assemble(name, counts)
         files = {name: self._file(name) for name in self.columns}
         described = {name: _File(bytes=p.stat().st_size, sha256=file_sha256(p)) for name, p in files.items()}
         record = _Record(items=len(self.place_I), files=described)
@@ -130,7 +130,7 @@ class TableFolder:
                 if set(part.keys()) != self.columns.keys():
                     return False
                 sizes = {None: len(items)}
-                for name in {column.count for column in self.columns.values()} - {None}:
+                for name in self._counting:
                     counts = part.get_tensor(name)
                     sizes[name] = int(counts.sum()) if bool((counts >= 0).all()) else -1
                 return all(
@@ -141,24 +141,25 @@ class TableFolder:
         except (OSError, SafetensorError):
             return False
 
-    def _assemble(self, name: str, counts: Mapping[str, NDArray]) -> NDArray:
-        """Writes one column's file; returns it, mapped, for those that say how many rows an item has."""
+    def _assemble(self, name: str, counts: Mapping[str, NDArray]) -> None:
+        """Writes one column's file, item by item: mapped for writing, a large one would take memory."""
         column = self.columns[name]
         count_I = counts[column.count] if column.count is not None else np.ones(len(self.place_I), np.int64)
-        start_I = np.cumsum(count_I) - count_I  # of each item of the finished table
-        shape = (int(count_I.sum()), *column.row)
-        with atomic.replacing(self._file(name)) as temporary:
-            if not np.prod(shape):
-                temporary.touch()
-                return np.zeros(shape, _NUMPY[column.dtype])
-            _reserve(temporary, int(np.prod(shape)) * column.dtype.itemsize)
-            whole = np.memmap(temporary, _NUMPY[column.dtype], "r+", shape=shape)
+        size = math.prod(column.row) * column.dtype.itemsize
+        byte_I = (np.cumsum(count_I) - count_I) * size  # where the rows of each item of the finished table begin
+        with atomic.replacing(self._file(name)) as temporary, temporary.open("wb") as file:
             for number, items in enumerate(self.parts):
                 places = self.place_I[items.start : items.stop]
                 with safe_open(self._part(number), "pt") as part:
-                    whole[_rows(start_I[places], count_I[places])] = part.get_tensor(name).numpy()
-            whole.flush()
-        return whole
+                    rows = part.get_tensor(name).split(count_I[places].tolist())
+                for place, own in zip(places, rows, strict=True):
+                    file.seek(byte_I[place])
+                    file.write(own.numpy())
+
+    @property
+    def _counting(self) -> set[str]:
+        """The columns that say how many rows an item has; int32."""
+        return {column.count for column in self.columns.values() if column.count is not None}
 
     def _part(self, number: int) -> Path:
         return self.folder / f"part-{number:05d}.safetensors"
@@ -168,15 +169,3 @@ class TableFolder:
 
     def _record(self) -> Path:
         return self.folder / RECORD_NAME
-
-
-def _reserve(path: Path, size: int) -> None:
-    """Makes a file of so many bytes: where the disk is full that is an error here, not a signal while it is filled."""
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, size)
-
-
-def _rows(starts: NDArray[np.integer], counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The rows ``starts[i], starts[i] + 1, ...``, ``counts[i]`` of them, for one i after the other."""
-    behind = np.cumsum(counts)
-    return np.repeat(starts - (behind - counts), counts) + np.arange(int(behind[-1]) if len(behind) else 0)

@@ -17,6 +17,7 @@ from data_specs.errors import InputError
 from data_specs.manifest import Item, ManifestInfo, Question, write_manifest
 from data_specs.shapes.generate import generate
 from data_specs.spec import AnswerSpec, load_spec
+from data_specs.vocabulary import read_answers
 
 
 def item(identifier: str, split: str, *answers: str) -> Item:
@@ -95,6 +96,7 @@ def test_a_counted_vocabulary_is_written_as_it_is_read(manifest: Path, tmp_path:
         f"wrote {out}: 3 answers",
     ]
     assert read_vocabulary(Sources(load_spec("shapes"), tmp_path), out) == ("cat", "dog", "ant cat")
+    assert read_answers(out) == ("cat", "dog", "ant cat")  # as training does
 
 
 def test_the_splits_to_count_may_be_chosen(manifest: Path, tmp_path: Path) -> None:

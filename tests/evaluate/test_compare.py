@@ -8,9 +8,11 @@ import struct
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 
 from data_specs.errors import InputError
@@ -21,6 +23,8 @@ from evaluate.comparison.groups import apart, differences, grouped
 from evaluate.comparison.pairs import pairs
 from evaluate.comparison.runs import read_runs
 from evaluate.comparison.svg import x_share, y_range
+from evaluate.export import RANKS_NAME, Asked, write_ranks
+from evaluate.metrics import rank
 from evaluate.result import (
     Confusion,
     Direction,
@@ -29,6 +33,7 @@ from evaluate.result import (
     QuestionGroup,
     RetrievalResult,
 )
+from evaluate.similarity import Scores
 from train.history import Learnt, LearntFrom
 
 
@@ -327,6 +332,33 @@ def test_runs_that_wrote_their_answers_are_compared_question_by_question(make: M
     page = Page((make.root / "out/compare.html").read_text())
     for word in ("b minus a", "+20.0", "does not hold 0", "c minus a", "same queries"):
         assert word in page.words
+
+
+def ranked(folder: Path, right: int, tied: int = 0) -> None:
+    """Exports of a retrieval among 100 videos: so many sentences find theirs, for so many two videos tie."""
+    scores_CB = np.eye(100, dtype=np.float32)
+    scores_CB[right:] = np.roll(scores_CB[right:], 1, axis=1)
+    for row in range(right, right + tied):
+        scores_CB[row, row] = 1.0
+    rows = np.arange(100)
+    asked = Asked([f"v{i}" for i in rows], [f"sentence {i}" for i in rows], rows, rows)
+    rankings = rank(scores_CB, rows, rows), rank(scores_CB.T, rows, rows)
+    write_ranks(folder / RANKS_NAME, Scores(torch.from_numpy(scores_CB), None), asked, *rankings, {})
+
+
+def test_retrievals_are_compared_sentence_by_sentence(make: Maker) -> None:
+    made = [make.retrieval("a", 30.0), make.retrieval("b", 45.0)]
+    ranked(made[0], 30)
+    ranked(made[1], 40, tied=10)
+    (pair,) = pairs(grouped(read_runs(made))[0])
+    assert pair.difference is not None and pair.difference.points == pytest.approx(15.0)
+    assert 0 < pair.difference.interval[0] < 15 < pair.difference.interval[1]
+    ranked(made[1], 41)
+    with pytest.raises(InputError, match="not of the result beside it"):
+        pairs(grouped(read_runs(made))[0])
+    pq.write_table(pq.read_table(made[1] / RANKS_NAME).replace_schema_metadata(None), made[1] / RANKS_NAME)
+    with pytest.raises(InputError, match="not the ranks of a retrieval"):
+        pairs(grouped(read_runs(made))[0])
 
 
 def test_answers_of_another_evaluation_are_refused(make: Maker) -> None:

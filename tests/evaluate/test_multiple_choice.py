@@ -129,18 +129,20 @@ def test_missing_videos_are_refused_or_counted(stand_in, make_world, tmp_path) -
     world = make_world(questions=QUESTIONS, absent=["harp", "inkwell"])
     with pytest.raises(MissingItemsError, match="1 of 3 videos of made-up/all are missing"):
         run(stand_in, world, tmp_path)
-    assert [line.split('"')[3] for line in (tmp_path / "missing.jsonl").read_text().splitlines()] == ["harp"]
+    assert [line.split('"')[3] for line in (tmp_path / "multiple_choice.missing.jsonl").read_text().splitlines()] == [
+        "harp"
+    ]
     found = run(stand_in, world, tmp_path, allow_missing=True)
     assert found.correct_Q.tolist() == [1.0, 0.5, pytest.approx(1 / 3), 1.0]
     assert found.plan.owner_Q.tolist() == [0, 0, 1, 1]
     assert "4/5 questions, 2/3 videos" in summary(found.result)
-    assert found.result.missing == 1 and found.result.missing_list == "missing.jsonl"
+    assert found.result.missing == 1 and found.result.missing_list == "multiple_choice.missing.jsonl"
 
 
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (ManifestInfo("made-up", "made-up/all"), r"the manifest \(made-up/all\) has no question with options"),
+        (ManifestInfo("made-up", "made-up/all"), r"manifest\.parquet \(made-up/all\) has no question with options"),
         (ManifestInfo("msrvtt", "1k-A"), "python -m data_specs build msrvtt --protocol mc"),
         (ManifestInfo("lsmdc", "lsmdc/retrieval"), "python -m data_specs build lsmdc --protocol multiple-choice"),
         (ManifestInfo("msrvtt", "mc"), "python -m data_specs show msrvtt"),
@@ -154,7 +156,9 @@ def test_a_manifest_without_choices_is_refused(make_world, tmp_path, stand_in, i
 
 def test_a_choice_whose_right_option_is_unknown_cannot_be_scored(make_world, tmp_path, stand_in) -> None:
     hidden = Question("", "", "multiple_choice", ("a", "b"), -1, "hidden")
-    with pytest.raises(InputError, match=r"question 'hidden' about 'jug': label -1 is none of its 2 options"):
+    with pytest.raises(
+        InputError, match=r"manifest\.parquet: question 'hidden' about 'jug': label -1 is none of its 2 options"
+    ):
         run(stand_in, make_world(questions={"jug": (hidden,)}), tmp_path)
 
 

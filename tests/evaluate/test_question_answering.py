@@ -16,9 +16,14 @@ from data_specs.errors import InputError
 from data_specs.manifest import ManifestInfo, Question
 from evaluate import accuracy
 from evaluate.inputs import open_inputs
-from evaluate.options import EvaluationOptions
 from evaluate.protocol import MissingItemsError
-from evaluate.question_answering import Answers, evaluate_question_answering, summary, write_answers
+from evaluate.question_answering import (
+    Answers,
+    QuestionAnsweringOptions,
+    evaluate_question_answering,
+    summary,
+    write_answers,
+)
 from evaluate.result import QuestionAnsweringResult
 from tests.evaluate.conftest import THINGS, WIDTH, WORDS, StandInTokenizer
 from train.batch import RegionBatch, TextBatch
@@ -69,7 +74,7 @@ QUESTIONS = {
 
 
 def run(model: object, world: object, out: Path, **options: object) -> Answers:
-    settings = EvaluationOptions.model_validate({"resamples": 20, "frames": 1, **options})
+    settings = QuestionAnsweringOptions.model_validate({"resamples": 20, "frames": 1, **options})
     inputs = open_inputs(out / "no-model", world.shards, world.manifest)
     found = evaluate_question_answering(model, inputs, out, settings)
     assert found is not None
@@ -192,12 +197,11 @@ def test_questions_go_through_the_model_in_blocks(world, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("clips", [1, 2])
-def test_videos_go_through_the_model_in_blocks(world, tmp_path, monkeypatch, clips: int) -> None:
+def test_videos_go_through_the_model_in_blocks(world, tmp_path, clips: int) -> None:
     whole = run(Answerer(), world, tmp_path)
-    monkeypatch.setattr(evaluate.answers, "clips_a_block", lambda frames, regions: clips)
     heard: list[tuple[int, int]] = []
     inputs = open_inputs(tmp_path / "no-model", world.shards, world.manifest)
-    settings = EvaluationOptions(resamples=20, frames=1)
+    settings = QuestionAnsweringOptions(resamples=20, frames=1, batch_size=clips)
     found = evaluate_question_answering(
         Answerer(), inputs, tmp_path, settings, progress=lambda *said: heard.append(said)
     )
@@ -229,13 +233,13 @@ def test_missing_videos_are_refused_or_counted(make_world, tmp_path) -> None:
     found = run(Answerer(), world, tmp_path, allow_missing=True)
     assert found.correct_Q.tolist() == [1.0, 0.0, 1.0]
     assert "3/5 questions, 2/3 videos" in summary(found.result)
-    assert "cut short" in (tmp_path / "missing.jsonl").read_text()
+    assert "cut short" in (tmp_path / "question_answering.missing.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
     ("info", "said"),
     [
-        (ManifestInfo("made-up", "made-up/all"), r"the manifest \(made-up/all\) has no open-ended question"),
+        (ManifestInfo("made-up", "made-up/all"), r"manifest\.parquet \(made-up/all\) has no open-ended question"),
         (ManifestInfo("msrvtt", "mc"), "python -m data_specs build msrvtt --protocol qa"),
         (ManifestInfo("lsmdc", "retrieval"), "lsmdc has no protocol for them"),
     ],
