@@ -23,7 +23,7 @@ from evaluate.multiple_choice import (
     summary,
     write_choices,
 )
-from evaluate.reports.multiple_choice import PAGE_NAME, write_report
+from evaluate.reports.multiple_choice import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import MultipleChoiceResult, counted
 from train.model import RegionTextModel
 
@@ -51,7 +51,7 @@ def multiple_choice(
     options = MultipleChoiceOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
-        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME)) if ranks.is_first else None)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: usable_device(device, ranks.local))
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))

@@ -22,7 +22,7 @@ from evaluate.question_answering import (
     summary,
     write_answers,
 )
-from evaluate.reports.question_answering import PAGE_NAME, write_report
+from evaluate.reports.question_answering import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import QuestionAnsweringResult, QuestionGroup, counted
 from train.answering import AnsweringModel
 
@@ -49,7 +49,7 @@ def question_answering(
     options = QuestionAnsweringOptions.model_validate(chosen(**settings))
     with among_ranks(device) as ranks:
         console = Console(stderr=True, quiet=not ranks.is_first)
-        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME)) if ranks.is_first else None)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: usable_device(device, ranks.local))
         model = ranks.agree(lambda: AnsweringModel.from_pretrained(model_folder, device=own))

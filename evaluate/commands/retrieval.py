@@ -18,13 +18,13 @@ from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
 from evaluate.inputs import open_inputs
-from evaluate.reports.retrieval import PAGE_NAME, write_report
+from evaluate.reports.retrieval import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
 from train.config import LossConfig
 from train.model import RegionTextModel
 
-BESIDE = (PAGE_NAME, SIMILARITY_NAME, RANKS_NAME)
+BESIDE = (PAGE_NAME, PICTURE_NAME, SIMILARITY_NAME, RANKS_NAME)
 _FACTS = {"protocol", "splits", "setting", "missing", "score", "ties", "model_sha256", "manifest_sha256", "shards"}
 
 

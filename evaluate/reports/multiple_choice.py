@@ -20,7 +20,7 @@ from evaluate.multiple_choice import Choices
 from evaluate.reports.page import partial, shared, write_page, write_picture
 from train.config import LossConfig
 
-PAGE_NAME = "multiple_choice.html"
+PAGE_NAME, PICTURE_NAME = "multiple_choice.html", "multiple_choice.png"
 KINDS = {
     "all": ("Every question", "In the order of the manifest."),
     "best": ("Best", "Right, and by the widest margin."),

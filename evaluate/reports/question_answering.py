@@ -20,7 +20,7 @@ from evaluate.reports.page import partial, shared, write_page, write_picture
 from evaluate.result import Confusion
 from evaluate.stored import StoredShards
 
-PAGE_NAME = "question_answering.html"
+PAGE_NAME, PICTURE_NAME = "question_answering.html", "question_answering.png"
 PER_KIND = 3
 KINDS = {
     "right": ("Right, and surest", "The right answer, given with the highest probability."),

@@ -19,7 +19,7 @@ from evaluate.result import BothWays, Direction, RetrievalResult
 from evaluate.retrieval import Retrieval
 from train.config import LossConfig
 
-PAGE_NAME = "retrieval.html"
+PAGE_NAME, PICTURE_NAME = "retrieval.html", "retrieval.png"
 KINDS = {
     "all": ("Every query", "In the order of the manifest."),
     "best": ("Best", "Right, and by the widest margin."),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,68 +12,20 @@ from numpy.testing import assert_allclose
 from PIL import Image
 
 from data_specs.failures import MediaError
-from data_specs.media import Limits, find_tool, run_tool
 from data_specs.regions import boxes_from_corners
 from data_specs.stills import still
 from evaluate import metrics
 from evaluate.drawing.alignment import Alignment
+from evaluate.drawing.boxes import boxes_of, iou, shown_regions, words_of
 from evaluate.drawing.charts import rank_chart, recall_chart
+from evaluate.drawing.gallery import choose, margins
 from evaluate.embed import Looks
-from evaluate.gallery import boxes_of, choose_queries, iou, margins, shown_regions, words_of
 from evaluate.inputs import open_inputs
 from evaluate.reports.retrieval import write_report
 from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval
+from tests.evaluate.looking import Page, made_video
 
-VOID = {"meta", "img", "br"}
 EVIL = 'the <script>alert("anvil")</script> "moves" & moves'
-
-
-class Page(HTMLParser):
-    """Checks that tags close in order and keeps tags, attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def having(self, tag: str, name: str) -> list[dict[str, str | None]]:
-        return [attrs for found, attrs in self.tags if found == tag and name in (attrs.get("class") or "").split()]
-
-
-def made_video(folder: Path, name: str = "grey.avi") -> Path:
-    """Ten frames at 5 a second; frame i is grey of level 20 i + 10, so that each can be told from the others."""
-    frames = np.repeat(np.arange(10, dtype=np.uint8) * 20 + 10, 48 * 64)
-    raw, path = folder / "frames.gray", folder / name
-    raw.write_bytes(frames.tobytes())
-    arguments = "-v error -f rawvideo -pix_fmt gray -s 64x48 -r 5 -i pipe:0 -c:v mjpeg -q:v 2 -pix_fmt yuvj420p -y"
-    with raw.open("rb") as stream:
-        done = run_tool([str(find_tool("ffmpeg")), *arguments.split(), str(path)], Limits(), stdin=stream)
-    assert done.returncode == 0, done.stderr
-    return path
 
 
 @pytest.fixture
@@ -84,7 +35,7 @@ def page_of(stand_in, make_world, tmp_path):
         settings = RetrievalOptions.model_validate({"resamples": 20, "queries": "first", **options})
         inputs = open_inputs(tmp_path / "no-model", world.shards, world.manifest)
         found = evaluate_retrieval(stand_in, inputs, tmp_path, settings)
-        path = write_report(tmp_path / "page.html", found, 20.0, media_root=media_root, labels=labels)
+        path = write_report(tmp_path / "page.html", found, stand_in.loss, media_root=media_root, labels=labels)
         text = path.read_text(encoding="utf-8")
         return Page(text), text, found
 
@@ -94,11 +45,14 @@ def page_of(stand_in, make_world, tmp_path):
 def test_page_is_self_contained(page_of, tmp_path) -> None:
     made_video(tmp_path, "globe.mp4.avi").rename(tmp_path / "globe.mp4")
     page, text, _ = page_of(media_root=tmp_path)
-    without_pictures = re.sub(r"data:image/jpeg;base64,[A-Za-z0-9+/=]+", "", text)
+    without_pictures = re.sub(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+", "", text)
     assert not re.search(r"https?:|//[a-z]|@import|url\(", without_pictures, re.IGNORECASE)
     assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form", "base")]
     pointers = [attrs[name] for _, attrs in page.tags for name in ("src", "href", "srcset", "action") if name in attrs]
-    assert pointers and all(pointer.startswith("data:image/jpeg;base64,") for pointer in pointers)
+    ids = {f"#{attrs['id']}" for tag, attrs in page.tags if tag == "image" and "id" in attrs}
+    assert ids == {"#frame-1"}  # stored once, shown by every query
+    assert all(p in ids or re.match(r"data:image/(jpeg|png);base64,", p) for p in pointers)
+    assert pointers.count("#frame-1") > 4 and text.count("data:image/jpeg") == 1
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
     assert "default-src 'none'" in policy
@@ -121,7 +75,7 @@ def test_page_shows_figures_queries_words_and_boxes(page_of) -> None:
     assert "100.0 %" in page.text and "4 queries, 4 candidates" in page.text
     assert len(page.having("li", "hit")) == 4
     assert all(sentence in page.text for sentence in found.plan.sentences)
-    assert "no --media-root was given" in page.text and len(page.having("div", "bare")) == 4 * 4 + 4
+    assert "no --media-root was given" in page.text and len(page.having("div", "plain")) == 4 * 4
     words = page.having("span", "word")
     assert len(words) == 4 * 3
     # "the globe moves": the only word that regions answer to is the thing, and its number is on a box
@@ -129,6 +83,9 @@ def test_page_shows_figures_queries_words_and_boxes(page_of) -> None:
     boxes = [attrs for attrs in page.having("g", "box") if attrs["data-box"] == "1"]
     assert len(boxes) >= 4
     assert "thing one" in page.text
+    # one map a word; the folded ones and the matrix behind the one content word
+    assert len(page.having("figure", "map")) == 4 * 3 and len(page.having("table", "grid-table")) == 4
+    assert page.text.count("Where each word is answered") == 4
     first = next(attrs for attrs in page.having("rect", "edge"))
     assert float(first["width"]) in (16.0, 30.0)
 
@@ -141,9 +98,17 @@ def test_training_videos_are_called_a_check(page_of) -> None:
 
 
 def test_missing_videos_stand_on_the_page(page_of) -> None:
-    page, _, _ = page_of(absent=["jug"], allow_missing=True)
+    page, text, _ = page_of(absent=["jug"], allow_missing=True)
     assert "3/4 videos." in page.text
     assert "3/4 queries, 3/4 candidates" in page.text
+    for tag in ("h2", "figcaption", "caption"):  # every title, figure and table
+        found = re.findall(rf"<{tag}[ >].*?</{tag}>", text, re.DOTALL)
+        words = [part for part in found if tag != "figcaption" or "<span>" not in part]  # not each small map's
+        assert words and all("3/4 videos" in part for part in words), words
+    charts = re.findall(r'<svg class="chart".*?</svg>', text, re.DOTALL)
+    assert len(charts) == 2 and all("3/4 videos" in chart for chart in charts)
+    complete, _, _ = page_of()
+    assert "/4 videos" not in complete.text
 
 
 def test_ties_show_the_optimistic_figure_beside(page_of) -> None:
@@ -155,9 +120,9 @@ def test_ties_show_the_optimistic_figure_beside(page_of) -> None:
 
 def test_all_queries_when_few_else_best_typical_worst() -> None:
     ranks = np.arange(1.0, 13.0)
-    assert choose_queries(ranks, np.zeros(12)) == [("all", c) for c in range(12)]
+    assert choose(ranks, np.zeros(12)) == [("all", c) for c in range(12)]
     ranks = np.array([1.0] * 10 + [2.0, 3.0, 4.0, 8.0, 9.0])
-    chosen = choose_queries(ranks, np.linspace(0, 1, 15))
+    chosen = choose(ranks, np.linspace(0, 1, 15))
     assert chosen[:3] == [("best", 9), ("best", 8), ("best", 7)]
     assert chosen[-3:] == [("worst", 14), ("worst", 13), ("worst", 12)]
     assert len({c for _, c in chosen}) == 9

@@ -12,7 +12,7 @@ BAR_INCHES = 0.27
 
 def height(beside: Beside) -> float:
     """Inches that the bars take."""
-    return 0.9 + BAR_INCHES * max(len(beside.lines), 2)
+    return 0.9 + BAR_INCHES * len(beside.lines) if beside.lines else 0.4
 
 
 def draw_published(ax: Axes, beside: Beside, partial: str) -> None:

@@ -11,6 +11,7 @@ from evaluate.drawing.paper.published import draw_published, height
 from evaluate.result import Confusion, QuestionAnsweringResult, described
 
 MOST_GROUPS = 10
+PALE = 1.7  # end of the colours, above the largest share: dark figures stay readable on all of them
 
 
 def question_answering_png(result: QuestionAnsweringResult, beside: Beside, partial: str) -> bytes:
@@ -37,12 +38,11 @@ def question_answering_png(result: QuestionAnsweringResult, beside: Beside, part
 def _confusion(ax: Axes, confusion: Confusion, noted: str) -> None:
     counts = np.array(confusion.counts, np.float64).reshape(len(confusion.answers), -1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), share in np.ndenumerate(shares):
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=PALE, aspect="auto")
+    for row, column in np.ndindex(*shares.shape):
         text = f"{int(counts[row, column])}"
-        colour = "white" if share > 0.55 else INK
         weight = "bold" if row == column else "normal"
-        ax.text(column, row, text, ha="center", va="center", fontsize=8.5, color=colour, weight=weight)
+        ax.text(column, row, text, ha="center", va="center", fontsize=8.5, color=INK, weight=weight)
     ax.set_xticks(range(counts.shape[1]), [*confusion.answers, "another"], rotation=45, ha="right")
     ax.set_yticks(range(len(confusion.answers)), confusion.answers)
     ax.set_xlabel("answer given", fontsize=9.5)
