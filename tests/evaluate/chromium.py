@@ -7,11 +7,13 @@ port is opened and nothing has to be installed beside the browser. Protocol: chr
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,10 @@ FLAGS = (
     " --disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
 )
 PATIENCE_S = 60.0
+_PLACE = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+)
+"""Puts the pipes where the browser looks for them, and becomes the browser."""
 
 
 def chromium() -> str | None:
@@ -104,12 +110,12 @@ def browser(program: str, profile: Path) -> Iterator[Page]:
     """A tab of a fresh browser that is gone at the end. ``profile`` is an empty folder."""
     to_browser, write = os.pipe()
     read, from_browser = os.pipe()
-    # the shell puts the pipes where the browser looks for them, whatever their numbers here
-    command = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", program, *FLAGS.split()]
+    ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (to_browser, from_browser)]  # neither is 3 or 4
+    command = [sys.executable, "-c", _PLACE, *map(str, ends), program, *FLAGS.split(), f"--user-data-dir={profile}"]
     with (profile / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"--user-data-dir={profile}"], pass_fds=(to_browser, from_browser), stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, pass_fds=ends, stdout=log, stderr=log)
+    for end in ends:
+        os.close(end)
     os.close(to_browser)
     os.close(from_browser)
     try:

@@ -50,9 +50,8 @@ def test_page_is_self_contained(page_of, tmp_path) -> None:
     assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form", "base")]
     pointers = [attrs[name] for _, attrs in page.tags for name in ("src", "href", "srcset", "action") if name in attrs]
     ids = {f"#{attrs['id']}" for tag, attrs in page.tags if tag == "image" and "id" in attrs}
-    assert ids == {"#frame-1"}  # stored once, shown by every query
     assert all(p in ids or re.match(r"data:image/(jpeg|png);base64,", p) for p in pointers)
-    assert pointers.count("#frame-1") > 4 and text.count("data:image/jpeg") == 1
+    assert text.count("data:image/jpeg") == len(ids) < sum(p in ids for p in pointers)  # each frame is stored once
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     policy = next(attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv"))
     assert "default-src 'none'" in policy
