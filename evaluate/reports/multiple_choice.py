@@ -32,7 +32,8 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Option:
-    """letter: its name on the page. left, width: of its bar, in percent of the question's scale."""
+    """letter: its name on the page. left, width: of its bar, in percent of the question's scale. chosen: at the top,
+    alone or tied."""
 
     letter: str
     text: str
@@ -106,12 +107,12 @@ def _example(found: Choices, scene: Scene, q: int, kind: str, start: int) -> Exa
             (min(0.0, float(scores_K[k])) - low) * scale,
             abs(float(scores_K[k])) * scale,
             k == question.label,
-            k == chosen,
+            bool(scores_K[k] == scores_K.max()),
         )
         for k, text in enumerate(question.options)
     )
     right = scene.view(b, int(rows[question.label]), MOST_BOXES, maps=True)
-    wrong = None if chosen == question.label else scene.view(b, int(rows[chosen]), MOST_BOXES, maps=True)
+    wrong = None if found.correct_Q[q] else scene.view(b, int(rows[chosen]), MOST_BOXES, maps=True)
     return Example(
         question.key, question.question, kind, float(found.correct_Q[q]), options, -low * scale, right, wrong
     )  # fmt: skip
