@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -28,7 +28,7 @@ from train.objective.gather import world_size
 from train.reading.sources import Source
 from train.start import make_model
 from train.stream import Batch
-from train.validation import HeldOut
+from train.validation import Autocast, HeldOut
 
 OUTSIDE = -1  # the label of an answer that the vocabulary does not hold
 PATIENCE = 10  # batches without a single known answer; a few may be chance
@@ -95,7 +95,7 @@ class Answering:
         self,
         learner: nn.Module,
         questions: Questions,
-        autocast: Callable[[], AbstractContextManager[None]],
+        autocast: Autocast,
         scale: Callable[[Tensor], Tensor],
     ) -> Answered:
         """Learns from ``config.chunk_size`` clips at a time: the loss is a sum over questions, so its gradients are
@@ -166,7 +166,7 @@ class Accuracy(HeldOut):
 
     @torch.inference_mode()
     def __call__(
-        self, model: AnsweringModel, autocast: Callable[[], AbstractContextManager[None]]
+        self, model: AnsweringModel, autocast: Autocast
     ) -> dict[str, float]:
         """The share of all questions that is answered rightly, those outside the vocabulary among the wrong ones, and
         the mean loss of those inside."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ from train.objective.cached_gradients import learn
 from train.reading.sources import Source
 from train.start import make_model
 from train.stream import Batch
-from train.validation import Retrieval, recall_in_batch
+from train.validation import Autocast, Retrieval, recall_in_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +53,7 @@ class Matching:
         self,
         learner: nn.Module,
         pairs: Pairs,
-        autocast: Callable[[], AbstractContextManager[None]],
+        autocast: Autocast,
         scale: Callable[[Tensor], Tensor],
     ) -> LossParts:
         """One loss over all pairs, ``config.chunk_size`` of them embedded at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,8 +18,8 @@ from train.reading.sources import Source
 from train.stream import Batch
 from train.tasks.answering import Answering
 from train.tasks.matching import Matching
+from train.validation import Autocast
 
-Autocast = Callable[[], AbstractContextManager[None]]
 Scale = Callable[[Tensor], Tensor]
 
 
