@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from data_specs import describe
+from data_specs.annotations import answers
 from data_specs.annotations.folder import FolderOptions
 from data_specs.build import build_manifest
 from data_specs.check import check_media
+from data_specs.errors import InputError
 from data_specs.manifest import SPLITS, read_manifest
 from data_specs.media_report import fault_lines, found_table
 from data_specs.shapes.generate import LAYOUTS, generate
@@ -86,6 +88,46 @@ def build_command(
     for line in describe.findings(built):
         console().print(line, highlight=False, markup=False)
     click.echo(f"wrote {out}")
+
+
+@main.command("answers")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--most-frequent", type=click.IntRange(1), required=True, help="How many answers to keep.")
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice(SPLITS),
+    multiple=True,
+    default=("train",),
+    show_default=True,
+    help="Split whose answers are counted; repeat for several.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="File to write: one answer a line, or .json."
+)
+def answers_command(manifest: Path, most_frequent: int, splits: tuple[str, ...], out: Path) -> None:
+    """Counts the answers of open-ended questions and writes the most frequent ones: a vocabulary to train with.
+
+    Equally frequent answers stand in the order of their text. A question whose answer is none of them counts as wrong.
+
+    \b
+    Example:
+      python -m data_specs answers mine.parquet --most-frequent 1000 --out answers.txt
+    """
+    items = read_manifest(manifest)
+    asked = [
+        item for item in items.take(row for split in set(splits) for row in items.rows_of(split)) if item.questions
+    ]
+    vocabulary = answers.most_frequent(answers.open_answers(asked), most_frequent)
+    if not vocabulary:
+        raise InputError(
+            f"{manifest}: no open-ended question in split {'+'.join(splits)}, so there is nothing to count"
+        )
+    answers.write_vocabulary(out, vocabulary)
+    shares = answers.coverage(answers.labelled((item for item in items if item.questions), vocabulary))
+    for split, share in shares.items():
+        click.echo(f"{share.percent:.1f} % of {split} ({share.covered:,} of {share.asked:,} questions) are covered")
+    click.echo(f"wrote {out}: {len(vocabulary):,} answers")
 
 
 @main.command("check")

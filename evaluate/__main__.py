@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from evaluate.commands.compare import compare
+from evaluate.commands.multiple_choice import multiple_choice
+from evaluate.commands.question_answering import question_answering
 from evaluate.commands.retrieval import retrieval
 
 
@@ -16,6 +19,9 @@ def main() -> None:
 
 
 main.add_command(retrieval)
+main.add_command(multiple_choice)
+main.add_command(question_answering)
+main.add_command(compare)
 
 if __name__ == "__main__":
     main(prog_name="python -m evaluate")

@@ -1,27 +1,28 @@
 """Shards and sentences through a model: one vector set a video and one a sentence, every item exactly once.
 
-Letters: B videos, C sentences, F frames, R regions a frame, N = F*R, L words, E joint width.
+Letters: B videos, C sentences, U distinct sentences, F frames, R regions a frame, N = F*R, L words, E joint width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_specs.errors import InputError
-from data_specs.samples import Sample
+from evaluate.embedding.blocks import SENTENCES_A_BLOCK, clips_a_block
+from evaluate.embedding.clips import clip_columns, encode_clips
+from evaluate.embedding.sentences import encode_sentences, sentence_columns
+from evaluate.embedding.store import Progress, Store
 from evaluate.stored import StoredShards
-from train.batch import collate_regions, select_frames
 from train.model import RegionTextModel
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,10 @@ class Looks:
 
 @dataclass(frozen=True, eq=False)
 class VideoTable:
-    """All videos in the asked order: cls_BE, regions_BNE (both L2-normalised, float32, CPU) and mask_BN."""
+    """All videos in the asked order: cls_BE, regions_BNE (both L2-normalised, float32, CPU) and mask_BN.
+
+    regions_BNE is mapped from a file, and takes memory only where it is read.
+    """
 
     ids: tuple[str, ...]
     cls_BE: Tensor
@@ -51,11 +55,11 @@ class VideoTable:
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """Distinct sentences, each embedded once, so that repeated ones tie exactly.
+    """Distinct sentences, each embedded once, so that repeated ones tie exactly. In the order in which they first come.
 
     row_C: the row of each asked sentence. words: one [L_u, E] tensor of real words a distinct sentence. In the release
     form of the local similarity, where the padding counts, padded_ULE has all positions and mask_UL says which of them
-    are attended to; else they are None.
+    are attended to; else they are None. words and padded_ULE are mapped from files.
     """
 
     row_C: NDArray[np.int64]
@@ -66,7 +70,6 @@ class TextTable:
     mask_UL: Tensor | None = None
 
 
-@torch.inference_mode()
 def embed_videos(
     model: RegionTextModel,
     shards: StoredShards,
@@ -74,94 +77,107 @@ def embed_videos(
     *,
     frames: int,
     regions: int,
-    batch_size: int = 32,
-    progress: Callable[[int], None] = lambda done: None,
+    batch_size: int | None = None,
+    store: Store | None = None,
+    progress: Progress = lambda done, of: None,
 ) -> VideoTable:
     """The vectors of the videos ``ids``, from the middles of ``frames`` equal segments of their stored frames.
+
+    All ranks of the ``store`` call it alike, each makes some of the vectors, and all get all; without a store nothing
+    is kept. ``batch_size`` clips go through the model at once (None: as ``clips_a_block`` says); which, does not change
+    the vectors beyond rounding.
 
     Raises:
         InputError: a shard breaks the contract, or one of the ids is not in the shards.
     """
+    order = shards.in_order(ids)
+    if len(order) != len(ids):
+        raise ValueError(f"{len(ids) - len(order)} of the ids are given twice")
     row_of = {identifier: row for row, identifier in enumerate(ids)}
-    absent = [identifier for identifier in ids if identifier not in shards.shard_of]
-    if absent:
-        raise InputError(f"{shards.folder}: no sample of {absent[0]!r} and {len(absent) - 1} more")
-    parts: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
-    looks: dict[int, Looks] = {}
+    tars = sorted({shards.shard_of[identifier] for identifier in order})
+    made_of = {
+        "shards": [(tar.name, shards.sha256[tar]) for tar in tars],
+        "ids": list(ids),
+        "sizes": (frames, regions, model.config.box_dim),
+        **_computed_in(model),
+    }
     model.eval()
-    for samples in batches(shards.samples(frozenset(row_of)), batch_size):
-        batch = collate_regions([s.regions for s in samples], frames, regions, model.config.box_dim, None)
-        found = model.encode_video(batch.to(model.device))
-        for i, sample in enumerate(samples):
-            row = row_of[sample.id]
-            parts[row] = (found.cls_BE[i].float().cpu(), found.regions_BNE[i].float().cpu(), found.mask_BN[i].cpu())
-            looks[row] = _looks(sample, frames, regions)
-        progress(len(samples))
-    cls, region, mask = (torch.stack(column) for column in zip(*(parts[row] for row in range(len(ids))), strict=True))
-    return VideoTable(tuple(ids), cls, region, mask, tuple(looks[row] for row in range(len(ids))))
+    with _stored(store) as place:
+        found = place.table(
+            "videos",
+            made_of,
+            clip_columns(model.config.joint_dim, frames, regions),
+            np.array([row_of[identifier] for identifier in order], np.int64),
+            batch_size or clips_a_block(frames, regions),
+            lambda blocks: encode_clips(model, shards, [order[b.start : b.stop] for b in blocks], frames, regions),
+            progress,
+        )
+    return VideoTable(tuple(ids), found["cls"], found["regions"], found["mask"].bool(), tuple(_looks(found)))
 
 
-@torch.inference_mode()
-def embed_sentences(model: RegionTextModel, sentences: Sequence[str], *, batch_size: int = 64) -> TextTable:
-    """The vectors of the sentences. Batches hold sentences of similar length, so that padding costs little.
+def embed_sentences(
+    model: RegionTextModel,
+    sentences: Sequence[str],
+    *,
+    batch_size: int | None = None,
+    store: Store | None = None,
+    progress: Progress = lambda done, of: None,
+) -> TextTable:
+    """The vectors of the sentences, as ``embed_videos`` does it. Blocks hold sentences of similar length, so that
+    padding costs little.
 
     Raises:
         ValueError: the model is in the release form and does not pad all sentences alike.
     """
-    is_release = model.loss.local_form == "release"
     distinct = list(dict.fromkeys(sentences))
     row_of = {sentence: row for row, sentence in enumerate(distinct)}
+    order = sorted(distinct, key=len)
+    with_padding = model.loss.local_form == "release"
     model.eval()
-    cls: dict[int, Tensor] = {}
-    words: dict[int, Tensor] = {}
-    tokens: dict[int, tuple[str, ...]] = {}
-    padded: dict[int, tuple[Tensor, Tensor]] = {}
-    for rows in batches(sorted(range(len(distinct)), key=lambda row: len(distinct[row])), batch_size):
-        texts = [distinct[row] for row in rows]
-        found = model.encode_text(model.tokenizer(texts).to(model.device))
-        for i, (row, pieces) in enumerate(zip(rows, model.tokenizer.words(texts), strict=True)):
-            vectors_LE, mask_L = found.words_CLE[i].float().cpu(), found.mask_CL[i].cpu()
-            if is_release:
-                padded[row] = vectors_LE, mask_L
-            real = mask_L.clone()
-            real[len(pieces) :] = False  # the release form counts [SEP] among the words
-            cls[row] = found.cls_CE[i].float().cpu()
-            words[row] = vectors_LE[real]
-            tokens[row] = tuple(piece for piece, is_word in zip(pieces, real.tolist(), strict=False) if is_word)
-            if len(tokens[row]) != len(words[row]):
-                raise ValueError(f"{len(tokens[row])} word pieces for {len(words[row])} vectors of {distinct[row]!r}")
-    order = range(len(distinct))
-    all_positions = _stacked([padded[row] for row in order]) if is_release else (None, None)
+    with _stored(store) as place:
+        found = place.table(
+            "sentences",
+            {"sentences": distinct, **_computed_in(model)},
+            sentence_columns(model.config.joint_dim, with_padding),
+            np.array([row_of[sentence] for sentence in order], np.int64),
+            batch_size or SENTENCES_A_BLOCK,
+            lambda blocks: encode_sentences(model, [order[b.start : b.stop] for b in blocks]),
+            progress,
+        )
+    pieces = (bytes(text.numpy()) for text in found["pieces"].split(found["piece_bytes"].tolist()))
     return TextTable(
         np.array([row_of[sentence] for sentence in sentences], np.int64),
-        torch.stack([cls[row] for row in order]),
-        tuple(words[row] for row in order),
-        tuple(tokens[row] for row in order),
-        *all_positions,
+        found["cls"],
+        found["words"].split(found["lengths"].tolist()),
+        tuple(tuple(json.loads(text)) for text in pieces),
+        *(_positions(found) if with_padding else ()),
     )
 
 
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of ``size`` consecutive items; the last may be shorter."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def _computed_in(model: RegionTextModel) -> dict[str, str]:
+    dtype = next((str(parameter.dtype) for parameter in model.parameters()), "")
+    return {"device": torch.device(model.device).type, "dtype": dtype}
 
 
-def _stacked(padded: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    widths = {len(mask_L) for _, mask_L in padded}
+@contextmanager
+def _stored(store: Store | None) -> Iterator[Store]:
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Store(Path(folder), "", lasting=False)
+
+
+def _looks(found: dict[str, Tensor]) -> Iterator[Looks]:
+    columns = (found[name].numpy() for name in ("boxes", "labels", "timestamps", "frame_size"))
+    for boxes_FR4, labels_FR, timestamps_F, size in zip(*columns, strict=True):
+        times = tuple(timestamps_F[~np.isnan(timestamps_F)].tolist())
+        yield Looks(boxes_FR4, labels_FR, times, (int(size[0]), int(size[1])))
+
+
+def _positions(found: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    widths = sorted(set(found["positions"].tolist()))
     if len(widths) > 1:
-        raise ValueError(f"sentences are padded to {sorted(widths)} positions; the release form needs them alike")
-    vectors, masks = zip(*padded, strict=True)
-    return torch.stack(vectors), torch.stack(masks)
-
-
-def _looks(sample: Sample, frames: int, regions: int) -> Looks:
-    """Boxes and labels of the regions that ``collate_regions`` takes, padded as it pads."""
-    chosen = select_frames(len(sample.timestamps), frames, None)
-    r = min(regions, sample.regions.boxes.shape[1])
-    boxes_FR4 = np.zeros((frames, regions, 4), np.float32)
-    labels_FR = np.full((frames, regions), -1, np.int32)
-    boxes_FR4[: len(chosen), :r] = sample.regions.boxes[chosen, :r, :4]
-    labels_FR[: len(chosen), :r] = sample.regions.labels[chosen, :r]
-    return Looks(boxes_FR4, labels_FR, tuple(sample.timestamps[i] for i in chosen), sample.frame_size)
+        raise ValueError(f"sentences are padded to {widths} positions; the release form needs them alike")
+    padded = found["padded"]
+    return padded.view(-1, widths[0], padded.shape[1]), found["padded_mask"].view(-1, widths[0]).bool()

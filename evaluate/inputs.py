@@ -12,7 +12,7 @@ from data_specs.manifest import Manifest, read_manifest
 from data_specs.shards import file_sha256
 from evaluate.options import EvaluationOptions
 from evaluate.protocol import Plan, PlanT, refusal, without, write_missing
-from evaluate.result import MISSING_NAME, SEED
+from evaluate.result import SEED
 from evaluate.setting import setting_of
 from evaluate.stored import StoredShards, read_stored
 from train.config import ModelConfig
@@ -28,20 +28,25 @@ class Inputs:
     stored: StoredShards
     manifest: Manifest
     manifest_sha256: str
+    manifest_path: Path
 
-    def settle(self, plan: PlanT, out: Path, allow_missing: bool) -> PlanT:
+    def settle(self, plan: PlanT, out: Path, allow_missing: bool, writes: bool = True) -> PlanT:
         """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
+
+        ``writes`` is for one rank alone: it writes the list of what is missing, or removes an old one.
 
         Raises:
             MissingItemsError: something is missing and that is not allowed; the list is in ``out``.
             InputError: nothing is left.
         """
-        listed = out / MISSING_NAME
+        listed = out / plan.missing_name
         absent = frozenset(plan.ids) - self.stored.shard_of.keys()
-        if not absent:
+        if writes and absent:
+            write_missing(listed, plan, absent, self.stored.failures)
+        elif writes:
             listed.unlink(missing_ok=True)
+        if not absent:
             return plan
-        write_missing(listed, plan, absent, self.stored.failures)
         if not allow_missing:
             raise refusal(plan, absent, listed)
         return without(plan, absent)
@@ -78,7 +83,7 @@ class Inputs:
             "videos": len(plan.items),
             "videos_planned": len(planned.items),
             "missing": missing,
-            "missing_list": MISSING_NAME if missing else None,
+            "missing_list": plan.missing_name if missing else None,
             "frames": frames,
             "regions": regions,
             "bootstrap": {"resamples": options.resamples, "seed": SEED},
@@ -102,6 +107,7 @@ def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:
         read_stored(shards),
         read_manifest(manifest),
         file_sha256(manifest),
+        manifest,
     )
 
 

@@ -31,6 +31,16 @@ class Plan:
     items: tuple[Item, ...]
 
     @property
+    def task(self) -> str:
+        """What is evaluated, as the command is named."""
+        raise NotImplementedError
+
+    @property
+    def missing_name(self) -> str:
+        """The list of missing videos: one a task, so that tasks that write to one folder leave each other's alone."""
+        return f"{self.task.replace('-', '_')}.missing.jsonl"
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """Of the videos."""
         return tuple(item.id for item in self.items)
@@ -53,6 +63,11 @@ class RetrievalPlan(Plan):
     queries: Queries
     sentences: tuple[str, ...]
     owner_C: NDArray[np.int64]
+
+    @property
+    def task(self) -> str:
+        """Retrieval."""
+        return "retrieval"
 
     def keep(self, kept_B: NDArray[np.bool_]) -> Self:
         """The plan with some of its videos, and the queries that ask for them.
@@ -93,7 +108,8 @@ def plan_retrieval(
         for caption in (item.captions[:1] if rule == "first" else item.captions)
     ]
     if not pairs:
-        raise InputError(f"none of the {len(items)} rows of split {'+'.join(splits)} has a caption to search with")
+        where = f"{protocol_name(manifest.info)}, split {'+'.join(splits)}"
+        raise InputError(f"{where}: none of the {len(items)} rows has a caption to search with")
     owners, sentences = zip(*pairs, strict=True)
     return RetrievalPlan(
         protocol_name(manifest.info), tuple(splits), items, rule, tuple(sentences), np.array(owners, np.int64)

@@ -11,7 +11,6 @@ from evaluate.setting import Setting
 from train.history import Learnt
 
 Interval = tuple[float, float]
-MISSING_NAME = "missing.jsonl"
 SEED = 0
 
 
@@ -120,6 +119,7 @@ class QuestionAnsweringResult(Evaluation):
     as wrong. Intervals are 95 % bootstraps over videos.
 
     covered: questions whose answer the vocabulary (of ``vocabulary`` answers) holds, so at most so many can be right.
+    vocabulary_shared: how many of those answers the manifest's own vocabulary has too, where it is another one.
     majority_answer, majority_accuracy: the training questions' most frequent answer given to every question; of the
     evaluated questions themselves where the manifest has no training questions (``majority_from`` says which).
     """
@@ -130,6 +130,7 @@ class QuestionAnsweringResult(Evaluation):
     questions: int
     questions_planned: int
     vocabulary: int
+    vocabulary_shared: int | None = None
     covered: int
     majority_answer: str
     majority_accuracy: float

@@ -81,7 +81,12 @@ def show(name: str) -> None:
         table.add_row(key, default, variable["about"])
     Console().print(table)
     for number, step in enumerate(tree["steps"], 1):
-        click.echo(f"{number}. {step['about']}: python -m {' '.join(step['command'])}")
+        condition = "".join(f", {word} {name}" for word in ("when", "unless") for name in _names(step.get(word)))
+        click.echo(f"{number}. {step['about']}{condition}: python -m {' '.join(step['command'])}")
+
+
+def _names(given: str | list[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else given or []
 
 
 if __name__ == "__main__":

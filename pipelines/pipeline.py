@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,39 @@ from pydantic import Field, model_validator
 
 from data_specs.configuration import Settings, build, override, read_yaml
 from data_specs.errors import InputError, did_you_mean
+from pipelines.filling import fill_argument, fill_tree, has_value, resolve
+from pipelines.need import Need
 
+AUTO = "auto"
 FOLDER = Path(__file__).parent
 PACKAGES = ("data_specs", "extract", "train", "evaluate")
 
 
 class Variable(Settings):
-    """A value that ``--set`` may give. Without a default it must be given; ``about`` says what it is."""
+    """A value that ``--set`` may give; ``about`` says what it is. A ``required`` one must have a value.
+
+    nothing: a word that stands for no value, where the default is one.
+    """
 
     about: str
     default: Any = None
     required: bool = False
+    nothing: str | None = None
 
 
 class Requirement(Settings):
-    """A file or folder that must be there before the first step, so that a long run does not end for want of it."""
+    """A file or folder that must be there before the first step, so that a long run does not end for want of it.
+
+    when: only where this variable has a value; ``auto``, with which its steps are left out instead, is none.
+    """
 
     path: str
     says: str
+    when: str | None = None
+
+    def holds(self, values: dict[str, Any]) -> bool:
+        """Whether it is required with these values."""
+        return self.when is None or (has_value(values[self.when]) and values[self.when] != AUTO)
 
 
 class Option(Settings):
@@ -52,6 +66,8 @@ class Step(Settings):
 
     config: written before the first step, with variables filled in, to ``{out}/{step}.yaml``, which ``{config}`` names.
     allow: exit codes that do not stop the pipeline, beside 0.
+    when, unless: the step is left out, and that is said, if a variable of ``when`` has no value or ``unless`` has one.
+    needs: where the first of ``when`` is ``auto``, the step is left out too if one of these is not there.
     """
 
     name: str
@@ -60,12 +76,38 @@ class Step(Settings):
     options: tuple[Option, ...] = ()
     config: dict[str, Any] | None = None
     allow: tuple[int, ...] = ()
+    when: tuple[str, ...] = ()
+    unless: str | None = None
+    needs: tuple[Need, ...] = ()
 
     @model_validator(mode="after")
     def _of_our_packages(self) -> Step:
         if self.command[0] not in PACKAGES:
             raise ValueError(f"step {self.name!r}: {self.command[0]!r} is none of {', '.join(PACKAGES)}")
+        if self.needs and not self.when:
+            raise ValueError(f"step {self.name!r}: 'needs' without 'when'")
         return self
+
+    def switched_off(self, values: dict[str, Any]) -> str | None:
+        """By which variable the step is left out, in words; None where none does that."""
+        if self.unless is not None and has_value(values[self.unless]):
+            return _is(self.unless, values)
+        return next((_is(name, values) for name in self.when if not has_value(values[name])), None)
+
+    def left_out(self, values: dict[str, Any]) -> str | None:
+        """Why the step is not run, asked when its turn has come; None where it is run.
+
+        Raises:
+            InputError: a manifest that it needs cannot be read.
+        """
+        off = self.switched_off(values)
+        if off is not None or not self.is_automatic(values):
+            return off
+        return next((lack for need in self.needs if (lack := need.lacking(values)) is not None), None)
+
+    def is_automatic(self, values: dict[str, Any]) -> bool:
+        """Whether it depends on what there is that the step is run."""
+        return bool(self.needs) and values[self.when[0]] == AUTO
 
 
 class Pipeline(Settings):
@@ -85,10 +127,27 @@ class Pipeline(Settings):
     epilogue: str = ""
 
     @model_validator(mode="after")
-    def _has_out(self) -> Pipeline:
+    def _has_variables(self) -> Pipeline:
         if "out" not in self.variables:
             raise ValueError("variable 'out' is missing")
+        conditions = [name for step in self.steps for name in (*step.when, step.unless)]
+        conditions += [option.when for step in self.steps for option in step.options]
+        conditions += [requirement.when for requirement in self.requires]
+        for name in conditions:
+            if name is not None and name not in self.variables:
+                raise ValueError(f"{name!r} is a condition, and no variable")
         return self
+
+    @property
+    def automatic(self) -> frozenset[str]:
+        """The variables that may be ``auto``: what their steps need decides."""
+        return frozenset(step.when[0] for step in self.steps if step.needs)
+
+    @property
+    def switches(self) -> frozenset[str]:
+        """The variables that are true or false, or perhaps ``auto``, and no text."""
+        booleans = {key for key, variable in self.variables.items() if isinstance(variable.default, bool)}
+        return self.automatic | booleans
 
 
 def pipeline_names() -> list[str]:
@@ -131,18 +190,27 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
     unknown = next((key for key in chosen if key not in defaults and key not in configs), None)
     if unknown is not None:
         raise InputError(f"pipeline {name!r} has no {unknown!r}: {did_you_mean(unknown, [*defaults, *configs])}")
-    values = {key: chosen[key] for key in defaults}
-    tree_like = next((key for key, value in values.items() if isinstance(value, dict)), None)
-    if tree_like is not None:
-        raise InputError(f"pipeline {name!r}: {tree_like} takes a value, not further keys: {values[tree_like]}")
-    for key, variable in pipeline.variables.items():
-        if variable.required and values[key] in (None, ""):
-            raise InputError(f"pipeline {name!r} needs {key}: {variable.about}; give it with --set {key}=...")
+    values = {key: None if chosen[key] == pipeline.variables[key].nothing else chosen[key] for key in defaults}
+    _check_values(pipeline, values)
     steps = tuple(
         step.model_copy(update={"config": chosen[step.name]}) if step.name in configs else step
         for step in pipeline.steps
     )
-    return pipeline.model_copy(update={"steps": steps}), _resolve(values, defaults)
+    given = frozenset(key for key in values if values[key] != defaults[key])
+    return pipeline.model_copy(update={"steps": steps}), resolve(values, given)
+
+
+def _check_values(pipeline: Pipeline, values: dict[str, Any]) -> None:
+    for key, variable in pipeline.variables.items():
+        value = values[key]
+        if isinstance(value, dict):
+            raise InputError(f"pipeline {pipeline.name!r}: {key} takes a value, not further keys: {value}")
+        if variable.required and value in (None, ""):
+            raise InputError(f"pipeline {pipeline.name!r} needs {key}: {variable.about}; give it with --set {key}=...")
+        automatic = key in pipeline.automatic
+        if key in pipeline.switches and not isinstance(value, bool) and not (automatic and value == AUTO):
+            allowed = "true, false or auto" if automatic else "true or false"
+            raise InputError(f"pipeline {pipeline.name!r}: {key} is {allowed}, not {value!r}")
 
 
 def _texts(pipeline: Pipeline, assignments: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
@@ -152,7 +220,8 @@ def _texts(pipeline: Pipeline, assignments: tuple[str, ...]) -> tuple[dict[str, 
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         variable = pipeline.variables.get(name)
-        if equals and variable is not None and (variable.default is None or isinstance(variable.default, str)):
+        text = variable is not None and (variable.default is None or isinstance(variable.default, str))
+        if equals and text and name not in pipeline.switches:
             texts[name] = value
         else:
             others.append(assignment)
@@ -163,10 +232,10 @@ def command_line(step: Step, values: dict[str, Any]) -> list[str]:
     """The step's arguments after ``python -m``, variables filled in."""
     arguments = list(step.command)
     for option in step.options:
-        if values[option.when] not in (None, "", False):
+        if has_value(values[option.when]):
             arguments += option.arguments
     filled = {**values, "config": str(config_path(step, values))}
-    return [text for argument in arguments for text in _fill(argument, filled)]
+    return [text for argument in arguments for text in fill_argument(argument, filled)]
 
 
 def config_path(step: Step, values: dict[str, Any]) -> Path:
@@ -176,48 +245,9 @@ def config_path(step: Step, values: dict[str, Any]) -> Path:
 
 def config_text(step: Step, values: dict[str, Any]) -> str:
     """A step's configuration as YAML, variables filled in; a value that is one variable keeps its type."""
-    return yaml.safe_dump(_fill_tree(step.config, values), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(fill_tree(step.config, values), sort_keys=False, allow_unicode=True)
 
 
-def fill(text: str, values: dict[str, Any]) -> str:
-    """``text`` with each ``{name}`` replaced by that variable's value.
-
-    Raises:
-        InputError: a name that is no variable, or stray braces.
-    """
-    try:
-        return text.format_map(values)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{text!r}: {error} is no variable of this pipeline; double a brace that is meant") from None
-
-
-def _resolve(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Defaults may use other variables, once: ``out: shards/{dataset}``. What the user gave stays as it is."""
-    return {key: _fill_tree(value, values) if value == defaults[key] else value for key, value in values.items()}
-
-
-def _fill(argument: str, values: dict[str, Any]) -> list[str]:
-    whole = _only_variable(argument)
-    if whole is not None and isinstance(values[whole], list):
-        return [str(item) for item in values[whole]]
-    return [fill(argument, values)]
-
-
-def _fill_tree(node: Any, values: dict[str, Any]) -> Any:
-    if isinstance(node, dict):
-        return {key: _fill_tree(value, values) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_fill_tree(item, values) for item in node]
-    if isinstance(node, str):
-        whole = _only_variable(node)
-        return values[whole] if whole is not None else fill(node, values)
-    return node
-
-
-def _only_variable(text: str) -> str | None:
-    """The variable that makes up the whole text, if it is one."""
-    try:
-        parts = list(string.Formatter().parse(text))
-    except ValueError:
-        return None
-    return parts[0][1] if len(parts) == 1 and parts[0][0] == "" and parts[0][1] else None
+def _is(name: str, values: dict[str, Any]) -> str:
+    value = values[name]
+    return f"{name} is {str(value).lower() if isinstance(value, bool) else value or 'not given'}"

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from data_specs import atomic
 from data_specs.errors import InputError
-from pipelines.pipeline import Expectation, Pipeline, Step, command_line, config_path, config_text, fill
+from pipelines.filling import fill
+from pipelines.pipeline import Expectation, Pipeline, Step, command_line, config_path, config_text
 
 LEDGER = "pipeline.json"
 
@@ -25,18 +26,48 @@ class StepFailed(click.ClickException):
     """A step ended with an exit code that it may not; the runner exits with the same one."""
 
     def __init__(self, step: Step, code: int, command: list[str]) -> None:
-        super().__init__(f"step {step.name!r} failed with exit code {code}; it was: python -m {' '.join(command)}")
+        without = f"; to go on without it: --set {step.when[0]}=false" if step.needs else ""
+        super().__init__(
+            f"step {step.name!r} failed with exit code {code}; it was: python -m {' '.join(command)}{without}"
+        )
         self.exit_code = code if code > 0 else 1
 
 
 def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
-    """Runs every step and checks the expectations.
+    """Runs every step that is not left out, and checks the expectations.
 
     Raises:
         StepFailed: a step failed; what it said stands above.
-        InputError: the folder of a fresh pipeline holds something that no pipeline made.
+        InputError: something that is required is not there, or the folder of a fresh pipeline holds something that no
+            pipeline made.
         click.ClickException: an expectation does not hold.
     """
+    _prepare(pipeline, values)
+    console = Console(stderr=True, highlight=False)
+    table = Table("step", "seconds", title=f"{pipeline.name}: done")
+    for number, step in enumerate(pipeline.steps, 1):
+        console.print(f"\n[bold]\\[{number}/{len(pipeline.steps)}] {step.about}[/bold]")
+        why = step.left_out(values)
+        if why is not None:
+            console.print(f"left out: {why}", style="yellow", markup=False, soft_wrap=True)
+            table.add_row(step.about, "left out")
+            continue
+        command = command_line(step, values)
+        console.print("python -m " + " ".join(command), style="dim", markup=False, soft_wrap=True)
+        started = time.monotonic()
+        code = _run(command)
+        table.add_row(step.about, f"{time.monotonic() - started:.1f}")
+        if code != 0 and code not in step.allow:
+            raise StepFailed(step, code, command)
+    console.print(table)
+    for expectation in pipeline.expect:
+        _check(expectation, values)
+    if pipeline.epilogue:
+        click.echo(fill(pipeline.epilogue, values).strip())
+
+
+def _prepare(pipeline: Pipeline, values: dict[str, Any]) -> None:
+    """Looks at what must be there, and writes ledger and configurations."""
     if "://" in str(values["out"]):
         raise InputError(
             f"out={values['out']}: pipelines write to folders; URLs go to: python -m extract run --out URL"
@@ -46,7 +77,7 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         raise InputError(f"{out} is no folder; choose another with --set out=...")
     for requirement in pipeline.requires:
         path = Path(fill(requirement.path, values))
-        if not path.exists():
+        if requirement.holds(values) and not path.exists():
             raise InputError(f"{path} is not there: {requirement.says}")
     if pipeline.fresh:
         _clear(out, pipeline)
@@ -54,28 +85,9 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         atomic.write_text(out / LEDGER, json.dumps({"pipeline": pipeline.name, "values": values}, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}; choose another with --set out=...") from None
-    console = Console(stderr=True, highlight=False)
-    took: list[tuple[Step, float]] = []
     for step in pipeline.steps:
-        if step.config is not None:
+        if step.config is not None and step.switched_off(values) is None:
             atomic.write_text(config_path(step, values), config_text(step, values))
-    for number, step in enumerate(pipeline.steps, 1):
-        command = command_line(step, values)
-        console.print(f"\n[bold]\\[{number}/{len(pipeline.steps)}] {step.about}[/bold]")
-        console.print("python -m " + " ".join(command), style="dim", markup=False, soft_wrap=True)
-        started = time.monotonic()
-        code = _run(command)
-        took.append((step, time.monotonic() - started))
-        if code != 0 and code not in step.allow:
-            raise StepFailed(step, code, command)
-    table = Table("step", "seconds", title=f"{pipeline.name}: done")
-    for step, seconds in took:
-        table.add_row(step.about, f"{seconds:.1f}")
-    console.print(table)
-    for expectation in pipeline.expect:
-        _check(expectation, values)
-    if pipeline.epilogue:
-        click.echo(fill(pipeline.epilogue, values).strip())
 
 
 def _run(command: list[str]) -> int:

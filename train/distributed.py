@@ -57,6 +57,22 @@ class Ranks:
         distributed.all_gather(found, own, group=self.group)
         return [row.tolist() for row in found]
 
+    def to_first(self, own: torch.Tensor) -> list[torch.Tensor]:
+        """Every rank's tensor (CPU), in order of rank, on the first rank; elsewhere none. They have one type, and one
+        shape but for the first dimension."""
+        if self.size == 1:
+            return [own]
+        lengths = [int(length) for (length,) in self.gather_numbers([len(own)])]
+        if not self.is_first:
+            if own.numel():
+                distributed.send(own.contiguous(), 0, group=self.group)
+            return []
+        found = [own] + [own.new_empty((length, *own.shape[1:])) for length in lengths[1:]]
+        for rank, tensor in enumerate(found):
+            if rank and tensor.numel():
+                distributed.recv(tensor, rank, group=self.group)
+        return found
+
     def agree(self, work: Callable[[], T]) -> T:
         """What ``work``, in which ranks exchange nothing, gives; on all ranks, or an error on all.
 

@@ -37,6 +37,7 @@ from train.reading.sources import Shard, Source, open_sources
 from train.reading.texts import Asked
 
 MAX_CORRUPT_IN_A_ROW = 100
+MAX_SILENT_IN_A_ROW = 100
 T = TypeVar("T")
 
 
@@ -78,6 +79,7 @@ class RegionStream:
         self._plan.check(world)
         self.corrupt: Counter[str] = Counter()
         self._in_a_row = 0
+        self._silent_in_a_row = 0
         self._readers: Readers | None = None
         self._reader = PartReader(self._plan, Consumer(rank, world))
         self._assembly = Assembly(room_shape(self._plan, Consumer(rank, world)), pinned)
@@ -131,8 +133,8 @@ class RegionStream:
         sequence. Given up half-way it must be closed: that ends its reading processes.
 
         Raises:
-            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has none of the texts
-                that are taken.
+            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption, or
+                too many in a row no question, where that is what is taken.
             ReaderDied: a reading process was killed.
         """
         made = self._in_processes if self.config.workers else self._in_this_process
@@ -165,6 +167,7 @@ class RegionStream:
         with closing(self._reader.parts(epoch, start, self._assembly.begin)) as parts:
             for part in parts:
                 self._count(part)
+                self._count_silent(part)
                 yield self._finished([part])
 
     def _in_processes(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -177,6 +180,7 @@ class RegionStream:
                 self._assembly.begin()
                 for part, room in parts:
                     self._count(part)
+                    self._count_silent(part)
                     self._assembly.add(len(part), room)
                 yield self._finished([part for part, _ in parts])
             whole = True
@@ -205,6 +209,17 @@ class RegionStream:
         if slot < part.slots:
             self._in_a_row = 0
 
+    def _count_silent(self, part: Part) -> None:
+        """Stops where clip after clip has no question, though questions are taken."""
+        asking = {asked.clip for asked in part.questions}
+        for row, key in enumerate(part.keys if self.config.questions else ()):
+            self._silent_in_a_row = 0 if row in asking else self._silent_in_a_row + 1
+            if self._silent_in_a_row >= min(MAX_SILENT_IN_A_ROW, self.num_samples):
+                raise InputError(
+                    f"{self._silent_in_a_row} samples in a row have no open-ended question, {key} the last, so there is"
+                    " nothing to learn to answer; give others with data.shards, or take captions with data.questions=0"
+                )
+
 
 def _joined_questions(parts: list[Part]) -> Iterator[Asked]:
     """Those of all parts of a batch, whose rows are the clips of one part behind those of the other."""
@@ -222,17 +237,24 @@ def sequential(config: DataConfig, box_dim: int, most: int, batch_size: int) -> 
 
     Raises:
         InputError: as the stream's; here a sample that cannot be read stops, too: nothing is skipped in evaluation.
+            Or none has a question, where they are taken.
     """
     config = config.model_copy(update={"draw_frames": False})
     plan = Plan(config, box_dim, open_sources(config))
     if not any(source.samples for source in plan.sources):
         raise InputError(f"{', '.join(map(str, config.shards))}: no samples of the splits {', '.join(config.splits)}")
     batch = Assembly(RoomShape(batch_size, config.frames, config.regions, plan.feature_dim, box_dim))
+    asked = 0
     for part in PartReader(plan, Consumer()).in_order(most, batch_size, batch.begin):
         if part.problems:
             raise InputError(f"{part.problems[0][1]}; nothing is skipped here: extract it again")
         source = plan.sources[part.source].name
+        asked += len(part.questions)
         yield Batch(part.keys, part.captions, batch.rows(len(part)), source, part.questions)
+    if config.questions and not asked:
+        raise InputError(
+            f"{', '.join(map(str, config.shards))}: no open-ended question about the splits {', '.join(config.splits)}"
+        )
 
 
 def open_shards(config: DataConfig) -> tuple[int, list[Shard]]:

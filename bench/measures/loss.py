@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.measures.naive_loss import naive_release_loss
+from bench.measures.resident import available_bytes, peak_kib, restart_peak
 from train.objective.region_word import region_word_similarity
 from train.objective.release_form import release_loss, release_similarity
 
@@ -41,7 +41,7 @@ def measure(rounds: int) -> dict[str, Any]:
         contestants = ["fused"]
         if batch <= 128:
             contestants.append("release")
-            if needed < 0.85 * _available_bytes():
+            if needed < 0.85 * available_bytes():
                 contestants.append("naive")
         runs: dict[str, list[tuple[float, ...]]] = {name: [] for name in contestants}
         for turn in range(rounds):
@@ -91,13 +91,13 @@ def _run(connection: Connection, name: str, batch: int, threads: int) -> None:
     loss = LOSSES[name]
     loss(*_embeddings(4)).backward()  # not counted: the first call starts threads and loads kernels
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is held now
-    before = _peak_kib()
+    restart_peak()
+    before = peak_kib()
     inputs = _embeddings(batch)
     began, cpu_began = time.perf_counter(), time.process_time()
     loss(*inputs).backward()
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-    connection.send((seconds, cpu_seconds, (_peak_kib() - before) / 1024))
+    connection.send((seconds, cpu_seconds, (peak_kib() - before) / 1024))
 
 
 def _embeddings(batch: int) -> Inputs:
@@ -133,16 +133,3 @@ def _largest_difference() -> float:
         gradients.append(torch.autograd.grad(loss(*inputs), (inputs[0], inputs[2])))
     pairs = zip(*gradients, strict=True)
     return max(float((lean - naive).abs().max() / naive.abs().max()) for lean, naive in pairs)
-
-
-def _peak_kib() -> int:
-    return _kib(Path("/proc/self/status"), "VmHWM")
-
-
-def _available_bytes() -> int:
-    return _kib(Path("/proc/meminfo"), "MemAvailable") * 1024
-
-
-def _kib(table: Path, name: str) -> int:
-    line = next(line for line in table.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1])

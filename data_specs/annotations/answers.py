@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from data_specs import atomic
 from data_specs.annotations.sources import Sources
 from data_specs.errors import InputError
 from data_specs.manifest import Item
@@ -37,14 +39,40 @@ def vocabulary(spec: AnswerSpec, items: Iterable[Item], sources: Sources) -> tup
     """
     if spec.file is not None:
         return read_vocabulary(sources, sources.require(spec.file))
-    counts = Counter(q.answer for item in items if item.split in spec.of for q in item.questions if not q.options)
-    if not counts:
+    counted = most_frequent(open_answers(item for item in items if item.split in spec.of), spec.most_frequent)
+    if not counted:
         splits = " and ".join(spec.of)
         raise InputError(
             f"{sources.root}: no open-ended question in split {splits}, whose answers {sources.spec.name} counts"
         )
-    ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return tuple(ranked[: spec.most_frequent])
+    return counted
+
+
+def open_answers(items: Iterable[Item]) -> Iterator[str]:
+    """The answers of all open-ended questions about the items."""
+    return (question.answer for item in items for question in item.questions if not question.options)
+
+
+def most_frequent(answers: Iterable[str], most: int | None = None) -> tuple[str, ...]:
+    """So many of the most frequent answers (None: all), equally frequent ones in the order of their text."""
+    counts = Counter(answers)
+    return tuple(sorted(counts, key=lambda answer: (-counts[answer], answer))[:most])
+
+
+def write_vocabulary(path: Path, answers: Sequence[str]) -> None:
+    """Writes answers as ``read_vocabulary`` reads them: a ``.json`` object of answer to label, else one a line.
+
+    Raises:
+        InputError: an answer does not make a line.
+    """
+    if path.suffix == ".json":
+        labels = {answer: label for label, answer in enumerate(answers)}
+        atomic.write_text(path, json.dumps(labels, ensure_ascii=False, indent=1) + "\n")
+        return
+    for answer in answers:
+        if answer.splitlines() != [answer] or not answer.strip():
+            raise InputError(f"{path}: {answer!r} does not make a line; write a .json file")
+    atomic.write_text(path, "".join(f"{answer}\n" for answer in answers))
 
 
 def read_vocabulary(sources: Sources, path: Path) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 import torch
+from rich.console import Console
 
 from data_specs.errors import InputError
 from data_specs.manifest import SPLITS
+from evaluate.setting import WORDS, Setting
 
 EXISTING = click.Path(path_type=Path)
 _OPTIONS = (
@@ -47,8 +49,16 @@ def chosen(**given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name != "splits" or value}
 
 
-def usable_device(name: str) -> torch.device:
-    """The device that ``--device`` names; ``auto`` is a GPU where there is one.
+def tell_setting(console: Console, setting: Setting) -> None:
+    """Warns where the figures may not mean what they seem to: loudly where the model has learnt what it is asked."""
+    if setting == "seen":
+        console.print(f"WARNING: {WORDS[setting]}", style="bold red", highlight=False)
+    elif setting == "unknown":
+        console.print(f"setting unknown: {WORDS[setting]}", highlight=False)
+
+
+def usable_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device that ``--device`` names; ``auto`` is a GPU where there is one, and a GPU is this rank's own.
 
     Raises:
         InputError: this machine does not have it.
@@ -56,7 +66,7 @@ def usable_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(name)
+        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None

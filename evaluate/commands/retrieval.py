@@ -12,44 +12,82 @@ from rich.table import Table
 from data_specs import atomic
 from data_specs.shard_index import read_labels
 from evaluate import metrics
-from evaluate.commands.options import chosen, evaluation_options, usable_device
+from evaluate.commands.cache import cache_options, opened_store
+from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
+from evaluate.commands.out_folder import begin, writing_to
+from evaluate.commands.ranks import among_ranks
+from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
 from evaluate.inputs import open_inputs
-from evaluate.report import PAGE_NAME, write_report
-from evaluate.result import RetrievalResult, counted
-from evaluate.retrieval import RESULT_NAME, RetrievalOptions, evaluate_retrieval, summary
+from evaluate.reports.retrieval import PAGE_NAME, write_report
+from evaluate.result import BothWays, RetrievalResult, counted
+from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
+from train.config import LossConfig
 from train.model import RegionTextModel
+
+BESIDE = (PAGE_NAME, SIMILARITY_NAME, RANKS_NAME)
+_FACTS = {"protocol", "splits", "setting", "missing", "score", "ties", "model_sha256", "manifest_sha256", "shards"}
 
 
 @click.command()
 @evaluation_options
+@cache_options
 @click.option("--queries", type=click.Choice(["first", "all"]), help="Captions that ask. [as the protocol says]")
+@click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
+@click.option("--dual-softmax", is_flag=True, help="Also rank after a softmax over all queries; reported apart.")
 def retrieval(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
-    device: str, **settings: object,
+    device: str, cache: Path | None, no_cache: bool, **settings: object,
 ) -> None:  # fmt: skip
     """Text-to-video and video-to-text retrieval: R@1, R@5, R@10, median and mean rank.
 
     Every video of the chosen splits must be in the shards: a figure over fewer candidates belongs to another protocol.
-    Ties count with their expected rank, so a model that scores all pairs alike gets what chance gets.
+    Ties count with their expected rank, so a model that scores all pairs alike gets what chance gets. An earlier
+    result in OUT is removed first, so that none stands beside a refusal. Scores and ranks are written as Parquet
+    (columns: evaluate/export.py), so that the figures can be recomputed.
 
     \b
     python -m evaluate retrieval --model runs/tune/model --shards shards/msrvtt \\
         --manifest msrvtt.parquet --media-root /data/msrvtt --out runs/tune/report
+
+    On several devices: torchrun --nproc-per-node 4 -m evaluate retrieval ..., with the same figures.
     """
     options = RetrievalOptions.model_validate(chosen(**settings))
-    inputs = open_inputs(model_folder, shards, manifest)
-    model = RegionTextModel.from_pretrained(model_folder, device=usable_device(device))
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("embedding videos", total=None)
-        found = evaluate_retrieval(
-            model, inputs, out, options,
-            progress=lambda done, of: bar.update(task, advance=done, total=of),
-        )  # fmt: skip
-    atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
-    page = write_report(out / PAGE_NAME, found, model.loss.sharpness, media_root=media_root, labels=read_labels(shards))
-    console.print(_table(found.result))
-    click.echo(summary(found.result))
+    with among_ranks(device) as ranks:
+        console = Console(stderr=True, quiet=not ranks.is_first)
+        ranks.agree(lambda: begin(out, (RESULT_NAME, *BESIDE)) if ranks.is_first else None)
+        inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
+        own = ranks.agree(lambda: usable_device(device, ranks.local))
+        model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
+        with (
+            Progress(console=console, transient=True) as bar,
+            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, bar.console.print) as store,
+        ):
+            task = bar.add_task("embedding videos", total=None)
+            found = evaluate_retrieval(
+                model, inputs, out, options, store,
+                progress=lambda done, of: bar.update(task, advance=done, total=of),
+            )  # fmt: skip
+        if found is not None:
+            page = _write(out, found, model.loss, media_root, read_labels(shards))
+            _tell(console, found.result, page)
+
+
+def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | None, labels: tuple[str, ...]) -> Path:
+    """The result comes last: where it stands, all else does."""
+    with writing_to(out):
+        page = write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
+        asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
+        facts = found.result.model_dump(mode="json", include=_FACTS)
+        write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)
+        write_ranks(out / RANKS_NAME, found.scores, asked, found.by_sentence, found.by_video, facts)
+        atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
+    return page
+
+
+def _tell(console: Console, result: RetrievalResult, page: Path) -> None:
+    console.print(_table(result))
+    tell_setting(console, result.setting)
+    click.echo(summary(result))
     click.echo(f"report: {page}")
 
 
@@ -58,9 +96,23 @@ def _table(result: RetrievalResult) -> Table:
     table = Table(title=f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
     for name in ("", *metrics.FIGURES):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for title, direction in (("text to video", result.text_to_video), ("video to text", result.video_to_text)):
+    _add(table, result)
+    for title, part in (
+        ("global alone", result.global_alone),
+        ("local alone", result.local_alone),
+        ("dual softmax", result.dual_softmax),
+    ):
+        if part is not None:
+            table.add_section()
+            table.add_row(title, style="bold")
+            _add(table, part)
+    return table
+
+
+def _add(table: Table, ways: BothWays | RetrievalResult) -> None:
+    for title, direction in (("text to video", ways.text_to_video), ("video to text", ways.video_to_text)):
         table.add_row(title, *(f"{direction.figures[name]:.1f}" for name in metrics.FIGURES))
         bounds = [(direction.intervals[name], 1 if name in ("MedR", "MeanR") else 0) for name in metrics.FIGURES]
         table.add_row("  95 %", *(f"{low:.{n}f}–{high:.{n}f}" for (low, high), n in bounds), style="dim")
-        table.add_row("  chance", *(f"{direction.chance[name]:.1f}" for name in metrics.FIGURES), style="dim")
-    return table
+        if isinstance(ways, RetrievalResult):  # of the others it is the same
+            table.add_row("  chance", *(f"{direction.chance[name]:.1f}" for name in metrics.FIGURES), style="dim")

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from data_specs.build import Built, build_manifest
 from data_specs.manifest import Manifest
-from pipelines.doctor.case import Building, same
+from pipelines.doctor.case import Building, Case, same
 from pipelines.doctor.finding import Finding, ok, warning
+from pipelines.filling import fill
 
 _TITLE = "annotations"
 _COUNTED = ("rows", "captions", "questions")
@@ -82,6 +83,18 @@ def check_counts(survey: Survey) -> Iterator[Finding]:
         )
     else:
         yield ok(_TITLE, found)
+
+
+def not_asked(case: Case, manifests: Manifests) -> dict[str, str]:
+    """The steps that will be left out for want of questions in a manifest, and why."""
+    found: dict[str, str] = {}
+    for step in case.pipeline.steps:
+        for need in step.needs if step.name not in case.left_out and step.is_automatic(case.values) else ():
+            listed = manifests.of(Path(fill(need.manifest, case.values))) if need.manifest is not None else None
+            lack = listed and need.lacking_in(listed.manifest, listed.place, case.values)
+            if lack:
+                found.setdefault(step.name, lack)
+    return found
 
 
 def way_out(building: Building) -> str:

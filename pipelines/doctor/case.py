@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,10 @@ class Building:
 
 @dataclass(frozen=True)
 class Extraction:
-    """A step that makes the shards of ``split`` (None: all) of a manifest; ``workers`` of 0 is this process."""
+    """A step that makes the shards of ``split`` (None: all) of a manifest; ``workers`` of 0 is this process.
+
+    prefix: of the variables that are this step's where the pipeline has others of that name: ``extract_`` of workers.
+    """
 
     step: str
     settings: ExtractionSettings
@@ -47,6 +51,7 @@ class Extraction:
     split: str | None
     videos_per_shard: int
     workers: int
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,19 +76,29 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A step that scores a model on the shards of some splits of a manifest."""
+    """A step that scores a model on the shards of some splits of a manifest. variable: the one that names the model.
+
+    frames, regions: what it wants of each clip and frame; None: what there is.
+    """
 
     step: str
+    task: str
+    variable: str
     model: Path
     shards: Path
     manifest: Path
     splits: tuple[str, ...]
     device: str
+    frames: int | None
+    regions: int | None
 
 
 @dataclass(frozen=True)
 class Case:
-    """A pipeline with its values and what its steps will do; ``unread`` says of a step why its command cannot start."""
+    """A pipeline with its values and what its steps will do.
+
+    unread: why a step's command cannot start. left_out: why a step will not be run.
+    """
 
     pipeline: Pipeline
     values: dict[str, Any]
@@ -92,6 +107,7 @@ class Case:
     trainings: tuple[Training, ...]
     evaluations: tuple[Evaluation, ...]
     unread: dict[str, str]
+    left_out: dict[str, str]
 
     @property
     def out(self) -> Path:
@@ -100,7 +116,7 @@ class Case:
     @property
     def packages(self) -> set[str]:
         """The packages whose commands are run."""
-        return {step.command[0] for step in self.pipeline.steps}
+        return {step.command[0] for step in self.pipeline.steps if step.name not in self.left_out}
 
     def extraction_into(self, folder: Path) -> Extraction | None:
         """The step of this pipeline that makes the shards of ``folder``."""
@@ -110,6 +126,12 @@ class Case:
         """The step of this pipeline that makes ``model``."""
         return next((t for t in self.trainings if same(t.model, model)), None)
 
+    def without(self, reasons: Mapping[str, str]) -> Case:
+        """The case with further steps left out."""
+        kinds = ("buildings", "extractions", "trainings", "evaluations")
+        kept = {kind: tuple(s for s in getattr(self, kind) if s.step not in reasons) for kind in kinds}
+        return replace(self, left_out={**self.left_out, **reasons}, **kept)
+
 
 def same(one: Path, other: Path) -> bool:
     """Whether two paths, of which neither need exist, are the same place."""
@@ -117,14 +139,19 @@ def same(one: Path, other: Path) -> bool:
 
 
 def read_case(pipeline: Pipeline, values: dict[str, Any]) -> Case:
-    """Reads every step's command line.
+    """Reads the command line of every step that will be run, as far as that can be said before a manifest is there.
 
     Raises:
         InputError: an argument, a configuration key, a data set, a protocol or a detector that does not exist.
     """
     found: dict[type, list[Any]] = {Building: [], Extraction: [], Training: [], Evaluation: []}
     unread: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for step in pipeline.steps:
+        why = step.switched_off(values) or _lacking_path(step, values)
+        if why is not None:
+            left_out[step.name] = why
+            continue
         try:
             plan = _read_step(step, values)
         except ImportError as error:
@@ -140,7 +167,16 @@ def read_case(pipeline: Pipeline, values: dict[str, Any]) -> Case:
         tuple(found[Training]),
         tuple(found[Evaluation]),
         unread,
+        left_out,
     )
+
+
+def _lacking_path(step: Step, values: dict[str, Any]) -> str | None:
+    """The file or folder for want of which a step is left out."""
+    if not step.is_automatic(values):
+        return None
+    paths = (need.lacking(values) for need in step.needs if need.path is not None)
+    return next((lack for lack in paths if lack is not None), None)
 
 
 def _read_step(step: Step, values: dict[str, Any]) -> Building | Extraction | Training | Evaluation | None:
@@ -156,11 +192,11 @@ def _read_step(step: Step, values: dict[str, Any]) -> Building | Extraction | Tr
         case "data_specs", "build":
             return _building(step, given)
         case "extract", "run":
-            return _extraction(step, given)
+            return _extraction(step, given, values)
         case "train", "run":
             return _training(step, given, values)
         case "evaluate", _:
-            return _evaluation(step, given)
+            return _evaluation(step, name, given)
     return None
 
 
@@ -172,7 +208,7 @@ def _building(step: Step, given: dict[str, Any]) -> Building:
     return Building(step.name, given["name"], spec, given["root"], given["protocol"], given["out"], folder)
 
 
-def _extraction(step: Step, given: dict[str, Any]) -> Extraction:
+def _extraction(step: Step, given: dict[str, Any], values: dict[str, Any]) -> Extraction:
     names = ("root", "out", "frames", "sampling", "seed", "regions", "device", "gpus_per_worker")
     settings = {name: given[name] for name in names}
     return Extraction(
@@ -182,6 +218,7 @@ def _extraction(step: Step, given: dict[str, Any]) -> Extraction:
         given["split"],
         given["videos_per_shard"],
         given["workers"],
+        "extract_" if "extract_workers" in values else "",
     )
 
 
@@ -191,8 +228,16 @@ def _training(step: Step, given: dict[str, Any], values: dict[str, Any]) -> Trai
     return Training(step.name, config, given["resume"], given["workers"])
 
 
-def _evaluation(step: Step, given: dict[str, Any]) -> Evaluation:
-    splits = given.get("splits") or ("test",)
+def _evaluation(step: Step, task: str, given: dict[str, Any]) -> Evaluation:
+    sizes = {name: given.get(name) for name in ("frames", "regions")}
     return Evaluation(
-        step.name, given["model_folder"], given["shards"], given["manifest"], tuple(splits), given["device"]
+        step.name,
+        task,
+        "answer_model" if "{answer_model}" in step.command else "model",
+        given["model_folder"],
+        given["shards"],
+        given["manifest"],
+        tuple(given.get("splits") or ("test",)),
+        given["device"],
+        **sizes,
     )

@@ -34,7 +34,7 @@ def check_devices(case: Case) -> Iterator[Finding]:
                 _TITLE,
                 f"step {extraction.step!r}: {workers} workers take a CUDA device each, there are {count};"
                 " it would wait for the others for ever",
-                f"--set workers={count}",
+                f"--set {extraction.prefix}workers={count}",
             )
     for training in case.trainings:
         if training.config.precision == "bf16" and count and torch.cuda.get_device_capability() < _BF16_SINCE:
@@ -96,4 +96,5 @@ def _way_to_choose(case: Case, step: str) -> str:
     """The option that sets a step's device, without its value; empty where the pipeline fixes it."""
     if any(step == training.step for training in case.trainings):
         return f"--set {step}.device"
-    return "--set device" if "device" in case.values else ""
+    prefix = next((extraction.prefix for extraction in case.extractions if step == extraction.step), "")
+    return f"--set {prefix}device" if f"{prefix}device" in case.values else ""

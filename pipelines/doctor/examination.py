@@ -35,12 +35,14 @@ def examine(case: Case, quick: bool) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="regionvlp-doctor-") as folder:
         scratch = Path(folder)
         yield from _machine(case, scratch)
-        yield from _weights(case)
         listed: list[Listed] = []
         yield from _annotations(case, scratch, listed)
         manifests = Manifests(tuple(listed))
+        case = case.without(annotations.not_asked(case, manifests))
+        yield from (ok("steps", f"step {step!r} is left out: {why}") for step, why in case.left_out.items())
+        yield from dict.fromkeys(_weights(case))  # several steps may read the same model
         yield from _outputs(case, manifests)
-        yield from _data(case, manifests)
+        yield from dict.fromkeys(_data(case, manifests))
         yield from _disk(case, manifests)
         yield from _hours(case, manifests, quick)
 
@@ -68,7 +70,10 @@ def _weights(case: Case) -> Iterator[Finding]:
     for extraction in case.extractions:
         yield from _guard("detector weights", "python -m extract convert --help", weights.check_detector, extraction)
     for training in case.trainings:
-        yield from _guard("text encoder", _SETUP, weights.check_text_encoder, training)
+        if training.config.start is None:
+            yield from _guard("text encoder", _SETUP, weights.check_text_encoder, training)
+        else:
+            yield from _guard("start", _SETUP, weights.check_start, case, training)
     for evaluation in case.evaluations:
         yield from _guard("model", "make pretrain", weights.check_model, case, evaluation)
 
@@ -119,6 +124,8 @@ def _data(case: Case, manifests: Manifests) -> Iterator[Finding]:
         yield from _guard("shards", splits, shards.check_planned, extraction, listed)
     for training in case.trainings:
         yield from _guard("shards", _SETUP, shards.check_training, case, training, manifests)
+        without = f"--set {training.step}.validation=null"
+        yield from _guard("shards", without, shards.check_validated, case, training, manifests)
     for evaluation in case.evaluations:
         yield from _guard("shards", "make extract makes them", shards.check_evaluated, case, evaluation, manifests)
 

@@ -44,7 +44,8 @@ def check_planned(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
         yield warning(
             _TITLE,
             f"{found}, fewer than its {extraction.workers} workers; the others have nothing to do",
-            f"--set workers={len(plan)}, or fewer videos a shard (--videos-per-shard of python -m extract run)",
+            f"--set {extraction.prefix}workers={len(plan)}, or fewer videos a shard (--videos-per-shard of python -m"
+            " extract run)",
         )
     else:
         yield ok(_TITLE, f"{found} on {extraction.workers or 1} workers")
@@ -123,6 +124,26 @@ def check_evaluated(case: Case, evaluation: Evaluation, manifests: Manifests) ->
     if case.extraction_into(evaluation.shards) is None:
         index = read_index(evaluation.shards)
         yield ok(_TITLE, f"{evaluation.shards}: {index.num_samples:,} samples in {len(index.shardlist):,} shards")
+
+
+def check_validated(case: Case, training: Training, manifests: Manifests) -> Iterator[Finding]:
+    """The splits that a training looks at while it learns: rows of the manifest, or shards that are there.
+
+    Raises:
+        InputError: a split has none, or a folder has no index.
+    """
+    validation = training.config.validation
+    for folder in validation.shards if validation is not None else ():
+        extraction = case.extraction_into(folder)
+        listed = manifests.of(extraction.manifest) if extraction is not None else None
+        for split in validation.splits if listed is not None else ():
+            listed.manifest.rows_of(split)
+        if extraction is None:
+            names = {entry.url.rpartition("-")[0] for entry in read_index(folder).shardlist}
+            lost = [split for split in validation.splits if split not in names]
+            if lost:
+                raise InputError(f"step {training.step!r}: {folder} has no shard of split {', '.join(lost)}")
+    yield from ()
 
 
 def steps_of(training: Training, supply: Supply) -> int:

@@ -41,6 +41,8 @@ def check_speed(extraction: Extraction, listed: Listed) -> Iterator[Finding]:
         f" machine; measured on {len(measured)}: {each.decoding_s:.2f} s decoding, {each.detecting_s:.2f} s detector"
     )
     if workers > cores:
-        yield warning(_TITLE, f"{found}; {workers} workers share {cores} cores", f"--set workers={cores}")
+        yield warning(
+            _TITLE, f"{found}; {workers} workers share {cores} cores", f"--set {extraction.prefix}workers={cores}"
+        )
     else:
         yield ok(_TITLE, found)

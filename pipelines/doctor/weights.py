@@ -6,7 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_specs.errors import InputError
 from data_specs.shards import file_sha256
@@ -21,6 +21,7 @@ _CONFIG = "config.json"
 _TEXT_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
 _MODEL_FILES = (_CONFIG, "model.safetensors")
+_ANSWERING, ANSWER_FILES = "question-answering", ("answers.json", "answers.safetensors")
 
 
 def check_detector(extraction: Extraction) -> Iterator[Finding]:
@@ -96,23 +97,49 @@ def read_text_config(name: str) -> PretrainedConfig:
         raise InputError(f"{path}: describes no text encoder: {str(error).splitlines()[0]}") from None
 
 
+def check_start(case: Case, training: Training) -> Iterator[Finding]:
+    """The model that a training starts from: made by a step before, or one of its architecture; the trainer is asked.
+
+    Raises:
+        ImportError: torch or transformers cannot be imported.
+    """
+    from train.start import start_from
+
+    start = training.config.start
+    if case.training_of(start.model) is not None:
+        yield ok("start", f"{start.model}: step {case.training_of(start.model).step!r} makes it")
+        return
+    try:
+        start_from(start, training.config.model, training.config.loss)
+    except InputError as error:
+        step = training.step
+        yield failure(
+            "start", error.message, f"--set {step}.model.KEY=..., or --set {step}.start.model=FOLDER for another"
+        )
+        return
+    yield ok("start", f"{start.model}: whole, and of the architecture of step {training.step!r}")
+
+
 def check_model(case: Case, evaluation: Evaluation) -> Iterator[Finding]:
     """The model that is evaluated: made by a step before, or a whole folder now, as wide as the shards."""
     training = case.training_of(evaluation.model)
     if training is not None:
         yield ok("model", f"{evaluation.model}: step {training.step!r} makes it")
         return
-    way_out = "make pretrain makes one; another: --set model=FOLDER"
-    absent = [name for name in _MODEL_FILES if not (evaluation.model / name).is_file()]
+    way_out = f"make pretrain and make finetune-... make one; another: --set {evaluation.variable}=FOLDER"
+    answers = ANSWER_FILES if evaluation.task == _ANSWERING else ()
+    absent = [name for name in (*_MODEL_FILES, *answers) if not (evaluation.model / name).is_file()]
     if absent:
         yield failure("model", f"{evaluation.model} has no {' and no '.join(absent)}", way_out)
         return
     try:
-        width = json.loads((evaluation.model / _CONFIG).read_bytes())["model"]["feature_dim"]
+        described = json.loads((evaluation.model / _CONFIG).read_bytes())["model"]
+        width = described["feature_dim"]
     except (ValueError, KeyError, TypeError) as error:
         yield failure("model", f"{evaluation.model / _CONFIG}: not a model's: {error!r}", way_out)
         return
     extraction = case.extraction_into(evaluation.shards)
+    yield from _more_than_there_is(evaluation, described, extraction)
     made = extraction.settings.detector.feature_dim if extraction is not None else width
     if made != width:
         yield failure(
@@ -122,6 +149,23 @@ def check_model(case: Case, evaluation: Evaluation) -> Iterator[Finding]:
         )
     else:
         yield ok("model", f"{evaluation.model}: whole, features {width} wide")
+
+
+def _more_than_there_is(
+    evaluation: Evaluation, described: dict[str, Any], extraction: Extraction | None
+) -> Iterator[Finding]:
+    for what in ("frames", "regions"):
+        asked, most = getattr(evaluation, what), described.get(what)
+        stored = getattr(extraction.settings, what) if extraction is not None else asked
+        if asked is None:
+            continue
+        if isinstance(most, int) and asked > most:
+            found = f"the model was made for {most}"
+        elif asked > stored:
+            found = f"the shards hold {stored}"
+        else:
+            continue
+        yield failure("model", f"step {evaluation.step!r} wants {asked} {what}, {found}", f"a smaller --set {what}=N")
 
 
 class TextEncoderFiles:

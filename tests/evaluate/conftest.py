@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,22 +13,24 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from data_specs.failures import Failure, Reason
-from data_specs.manifest import Item, ManifestInfo, write_manifest
+from data_specs.manifest import Item, ManifestInfo, Question, write_manifest
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
 from data_specs.shard_index import build_index
 from data_specs.shards import Provenance, write_shard
 from train.batch import RegionBatch, TextBatch
 from train.config import LossConfig, ModelConfig
-from train.model import TextEmbedding, VideoEmbedding
+from train.model import RegionTextModel, TextEmbedding, VideoEmbedding
 
 THINGS = ("anvil", "bell", "crate", "drum", "easel", "flute", "globe", "harp", "inkwell", "jug")
 OTHER_WORDS = ("the", "moves", "##s")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *OTHER_WORDS, *THINGS)
 WIDTH = len(WORDS)
 FRAME_SIZE = (48, 64)
+INFO = ManifestInfo("made-up", "made-up/all")
 
 
 @dataclass
@@ -59,9 +61,10 @@ class StandIn(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4})
+        self.config = ModelConfig.model_validate({"feature_dim": WIDTH, "frames": 3, "regions": 4, "joint_dim": WIDTH})
         self.loss = LossConfig(sharpness=20.0)
         self.tokenizer = StandInTokenizer()
+        self.temperature = torch.tensor(self.loss.temperature)
         self.clips = 0
 
     def encode_video(self, batch: RegionBatch) -> VideoEmbedding:
@@ -107,14 +110,23 @@ class WorldMaker:
         absent: Collection[str] = (),
         failed: Collection[str] = (),
         width: int | None = None,
+        info: ManifestInfo = INFO,
+        questions: Mapping[str, tuple[Question, ...]] | None = None,
     ) -> World:
+        asked = questions or {}
         said = {thing: (f"the {thing} moves", f"{thing}s") for thing in THINGS} | (captions or {})
         items = [
-            Item(id=thing, path=f"{thing}.mp4", split="train" if i < 6 else "test", captions=said[thing])
+            Item(
+                id=thing,
+                path=f"{thing}.mp4",
+                split="train" if i < 6 else "test",
+                captions=said[thing],
+                questions=asked.get(thing, ()),
+            )
             for i, thing in enumerate(THINGS)
         ]
         manifest = self.folder / "manifest.parquet"
-        write_manifest(manifest, items, ManifestInfo("made-up", "made-up/all"))
+        write_manifest(manifest, items, info)
         provenance = Provenance(
             dataset="made-up", manifest_sha256="0", detector="none", weights_sha256="0", detector_settings={},
             box_convention=BOX_CONVENTION, sampling="uniform", frames=3, regions=4, ffmpeg="x",
@@ -150,3 +162,19 @@ def make_world(tmp_path: Path) -> WorldMaker:
 @pytest.fixture
 def stand_in() -> StandIn:
     return StandIn()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real, untrained model of the smallest size, saved as a run saves it."""
+    folder = tmp_path_factory.mktemp("model")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "moves", "globe", "harp", "jug", "##s"]
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    text = folder / "text"
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(text)
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(text)
+    chosen = {"feature_dim": 17, "width": 16, "depth": 1, "heads": 2, "joint_dim": 8, "regions": 4, "frames": 3}
+    config = ModelConfig.model_validate({**chosen, "text_encoder": str(text)})
+    RegionTextModel.create(config).save_pretrained(folder / "model")
+    return folder / "model"

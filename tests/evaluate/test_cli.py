@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from evaluate.__main__ import main
 from evaluate.result import RetrievalResult
-from train.config import ModelConfig
-from train.model import RegionTextModel
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real, untrained model of the smallest size, saved as a run saves it."""
-    folder = tmp_path_factory.mktemp("model")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "moves", "globe", "harp", "jug", "##s"]
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    text = folder / "text"
-    torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(text)
-    BertTokenizerFast(vocab={word: i for i, word in enumerate(vocabulary)}).save_pretrained(text)
-    chosen = {"feature_dim": 17, "width": 16, "depth": 1, "heads": 2, "joint_dim": 8, "regions": 4, "frames": 3}
-    config = ModelConfig.model_validate({**chosen, "text_encoder": str(text)})
-    RegionTextModel.create(config).save_pretrained(folder / "model")
-    return folder / "model"
+from train.history import Learnt, LearntFrom, write_history
 
 
 class Command:
@@ -113,3 +95,80 @@ def test_help_teaches() -> None:
     assert result.exit_code == 0
     for word in ("--allow-missing", "--media-root", "expected rank", "python -m evaluate retrieval"):
         assert word in result.output
+
+
+def test_a_refusal_leaves_no_earlier_result(command, make_world) -> None:
+    out = command.folder / "out"
+    for absent, changed, code in ((["jug"], {}, 1), ([], {"model": "no-such-folder"}, 2)):
+        assert command().exit_code == 0
+        other = out / "multiple_choice.json"  # of another command
+        other.write_text("{}")
+        assert command(world=make_world(absent=absent), **changed).exit_code == code
+        assert not (out / "retrieval.json").exists() and not (out / "retrieval.html").exists()
+        assert other.exists()
+
+
+def test_vectors_are_kept_where_it_is_said(command) -> None:
+    shared = command.folder / "shared"
+    assert command().exit_code == command("--no-cache").exit_code == 0
+    assert len(list((command.folder / "out" / "embeddings").iterdir())) == 2
+    assert not (command.folder / "out" / ".embeddings").exists()
+    first = command(cache=shared)
+    assert "come from" not in first.stderr
+    again = command(cache=shared, out=command.folder / "other")
+    said = " ".join(again.stderr.split())
+    assert "4 of 4 videos come from" in said and "8 of 8 sentences come from" in said
+    assert not (command.folder / "other" / "embeddings").exists()
+    assert first.stdout.splitlines()[0] == again.stdout.splitlines()[0]
+    both = command("--no-cache", cache=shared)
+    assert both.exit_code == 2 and "give one of them" in both.stderr
+
+
+def test_a_broken_sample_is_named_and_nothing_is_skipped(command, make_world) -> None:
+    world = make_world()
+    tar = world.shards / "test-00000.tar"
+    data = tar.read_bytes()
+    tar.write_bytes(data.replace(b'"labels":{"dtype":"I32"', b'"labels":{"dtype":"I33"', 1))
+    assert tar.read_bytes() != data
+    result = command("--allow-missing", world=world)
+    assert result.exit_code == 2
+    assert "sample globe" in result.stderr and "test-00000.tar" in result.stderr
+    assert not (command.folder / "out" / "retrieval.json").exists()
+
+
+def test_what_the_model_has_seen_is_said_aloud(command, model_folder, tmp_path) -> None:
+    def learnt(*splits: str) -> Result:
+        folder = tmp_path / "+".join(splits)
+        shutil.copytree(model_folder, folder)
+        source = LearntFrom(dataset="made-up", manifest_sha256="0", splits=splits)
+        write_history(
+            folder,
+            (Learnt(objective="contrastive", sources=(source,), frames=1, regions=4, steps=1, batch_size=2),),
+        )
+        return command(model=folder)
+
+    tuned, seen = learnt("train"), learnt("train", "test")
+    assert "(made-up/all, tuned, 8 queries" in tuned.stdout and "WARNING" not in tuned.stderr
+    assert "(made-up/all, seen, 8 queries" in seen.stdout and "WARNING: seen: the model learnt from" in seen.stderr
+    assert "made-up/all, split test, seen, 4 videos" in seen.stderr
+    given = command(setting="zero-shot")
+    assert "(made-up/all, zero-shot, 8 queries" in given.stdout
+
+
+def test_an_interrupted_evaluation_says_what_is_kept(command, monkeypatch) -> None:
+    def interrupted(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluate.retrieval.embed_sentences", interrupted)
+    result = command()
+    assert result.exit_code == 130
+    assert "the same command goes on from what lies in" in result.stderr
+    assert len(list((command.folder / "out" / "embeddings").iterdir())) == 1
+    monkeypatch.undo()
+    assert "4 of 4 videos come from" in " ".join(command().stderr.split())
+
+
+def test_an_out_that_is_a_file_is_one_line(command) -> None:
+    (command.folder / "out").write_text("")
+    result = command()
+    assert result.exit_code == 2 and "cannot be written" in result.stderr and "--out" in result.stderr

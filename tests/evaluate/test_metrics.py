@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -46,6 +47,24 @@ def test_expectations_equal_brute_force_over_all_tie_orders(problem: tuple[NDArr
         assert ranking.optimistic()[i] == ranks.min()
         for k in range(1, len(scores) + 2):
             assert_allclose(ranking.within(k)[i], (ranks <= k).mean(), atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_figures_equal_the_brute_force_ones(problem: tuple[NDArray, NDArray, NDArray]) -> None:
+    scores_QT, query_Q, candidate_T = problem
+    orders_Q = [
+        np.array(best_ranks_in_every_order(scores, candidate_T == wanted))
+        for scores, wanted in zip(scores_QT, query_Q, strict=True)
+    ]
+    found = metrics.figures(metrics.rank(scores_QT, query_Q, candidate_T))
+    recalls = [100 * np.mean([(ranks <= k).mean() for ranks in orders_Q]) for k in metrics.CUT_OFFS]
+    assert [found[name] for name in metrics.RECALLS] == pytest.approx(recalls)
+    assert found["GeoMean"] == pytest.approx(np.prod(recalls) ** (1 / 3))
+    assert found["MeanR"] == pytest.approx(np.mean([ranks.mean() for ranks in orders_Q]))
+    assert found["MedR"] == pytest.approx(np.median([ranks.mean() for ranks in orders_Q]))
+    best = metrics.optimistic_figures(metrics.rank(scores_QT, query_Q, candidate_T))
+    assert best["R@1"] == pytest.approx(100 * np.mean([ranks.min() == 1 for ranks in orders_Q]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -94,6 +113,21 @@ def test_a_constant_matrix_gets_what_chance_gets(candidates: int) -> None:
     assert found["MedR"] == found["MeanR"] == (candidates + 1) / 2
     assert found == pytest.approx(metrics.figures(metrics.chance(ranking)))
     assert metrics.optimistic_figures(ranking)["R@1"] == 100.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.floats(-2, 2, width=32))
+def test_a_constant_matrix_with_several_right_candidates_gets_chance(right: list[int], score: float) -> None:
+    queries, candidates = np.arange(len(right)), np.repeat(np.arange(len(right)), right)
+    T = len(candidates)
+    ranking = metrics.rank(np.full((len(right), T), score, np.float32), queries, candidates)
+    found = metrics.figures(ranking)
+    for k in metrics.CUT_OFFS:  # k of the T drawn, none of the p right ones among them
+        missed = [math.comb(T - p, min(k, T)) / math.comb(T, min(k, T)) for p in right]
+        assert found[f"R@{k}"] == pytest.approx(100 * (1 - np.mean(missed)))
+    assert found["MeanR"] == pytest.approx(np.mean([(T + 1) / (p + 1) for p in right]))
+    assert found == pytest.approx(metrics.figures(metrics.chance(ranking)))
+    assert [metrics.optimistic_figures(ranking)[name] for name in metrics.RECALLS] == [100.0] * 3
 
 
 def test_chance_with_several_right_candidates_is_a_constant_matrix() -> None:

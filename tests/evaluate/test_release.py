@@ -14,7 +14,7 @@ from transformers import DistilBertConfig
 
 from evaluate.__main__ import main
 from evaluate.inputs import open_inputs
-from evaluate.report import PAGE_NAME
+from evaluate.reports.retrieval import PAGE_NAME
 from evaluate.retrieval import RetrievalOptions, evaluate_retrieval
 from evaluate.stored import read_stored
 from tests.train import release_reference as reference

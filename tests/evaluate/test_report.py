@@ -17,12 +17,12 @@ from data_specs.media import Limits, find_tool, run_tool
 from data_specs.regions import boxes_from_corners
 from data_specs.stills import still
 from evaluate import metrics
-from evaluate.alignment import Alignment
-from evaluate.charts import rank_chart, recall_chart
+from evaluate.drawing.alignment import Alignment
+from evaluate.drawing.charts import rank_chart, recall_chart
 from evaluate.embed import Looks
 from evaluate.gallery import boxes_of, choose_queries, iou, margins, shown_regions, words_of
 from evaluate.inputs import open_inputs
-from evaluate.report import write_report
+from evaluate.reports.retrieval import write_report
 from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval
 
 VOID = {"meta", "img", "br"}

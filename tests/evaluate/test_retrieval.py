@@ -11,14 +11,16 @@ import torch
 
 from data_specs.errors import InputError
 from data_specs.manifest import Item, Manifest, ManifestInfo, read_manifest, write_manifest
-from evaluate.alignment import align, join_pieces
+from evaluate import metrics
+from evaluate.drawing.alignment import align, join_pieces
 from evaluate.embed import embed_sentences, embed_videos
 from evaluate.inputs import model_hash, open_inputs
-from evaluate.protocol import MissingItemsError, plan_retrieval, protocol_name, protocol_queries, without
-from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, summary
+from evaluate.protocol import MissingItemsError, RetrievalPlan, plan_retrieval, protocol_name, protocol_queries, without
+from evaluate.retrieval import Retrieval, RetrievalOptions, evaluate_retrieval, rank_both_ways, summary
 from evaluate.similarity import score_matrix
 from evaluate.stored import read_stored
 from train.config import LossConfig
+from train.model import RegionTextModel
 from train.objective.region_word import region_word_similarity
 
 
@@ -74,9 +76,9 @@ def test_missing_items_are_refused_with_a_list(stand_in, make_world, tmp_path) -
     with pytest.raises(MissingItemsError, match="2 of 4 videos of made-up/all are missing") as refused:
         run(stand_in, world, tmp_path)
     assert refused.value.exit_code == 1
-    assert "\n" not in refused.value.message and str(tmp_path / "missing.jsonl") in refused.value.message
+    assert "\n" not in refused.value.message and str(tmp_path / "retrieval.missing.jsonl") in refused.value.message
     assert stand_in.clips == 0
-    listed = [json.loads(line) for line in (tmp_path / "missing.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in (tmp_path / "retrieval.missing.jsonl").read_text().splitlines()]
     assert [(entry["id"], entry["reason"]) for entry in listed] == [("harp", "not_extracted"), ("jug", "truncated")]
 
 
@@ -90,9 +92,9 @@ def test_allowed_missing_items_are_said_everywhere(stand_in, make_world, tmp_pat
 
 
 def test_a_complete_run_removes_an_old_list(stand_in, make_world, tmp_path) -> None:
-    (tmp_path / "missing.jsonl").write_text("old")
+    (tmp_path / "retrieval.missing.jsonl").write_text("old")
     run(stand_in, make_world(), tmp_path)
-    assert not (tmp_path / "missing.jsonl").exists()
+    assert not (tmp_path / "retrieval.missing.jsonl").exists()
 
 
 def test_nothing_left_is_an_input_error(make_world) -> None:
@@ -156,7 +158,7 @@ def test_tiles_equal_the_whole(stand_in, make_world, tile_scores: int) -> None:
             scores = (videos.regions_BNE[b][videos.mask_BN[b]] @ words.T).double()
             local = (torch.softmax(3.0 * scores, 1) * scores).sum(1).mean()
             expected[u, b] = float(videos.cls_BE[b] @ texts.cls_UE[u] + local)
-    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).numpy()
+    found = score_matrix(videos, texts, loss, tile_scores=tile_scores).combined_UB.numpy()
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert texts.row_C.tolist() == [0, 1, 2, 0]
 
@@ -165,8 +167,12 @@ def test_a_similarity_that_was_not_trained_is_left_out(stand_in, make_world) -> 
     stored = read_stored(make_world().shards)
     videos = embed_videos(stand_in, stored, ["jug"], frames=1, regions=4)
     texts = embed_sentences(stand_in, ["jugs"])
-    only = [score_matrix(videos, texts, LossConfig(**{name: 0.0})) for name in ("global_weight", "local_weight")]
-    assert torch.allclose(sum(only), score_matrix(videos, texts, LossConfig()))
+    both = score_matrix(videos, texts, LossConfig())
+    alone = score_matrix(videos, texts, LossConfig(global_weight=0.0))
+    assert alone.global_UB is None and torch.equal(alone.combined_UB, both.local_UB)
+    alone = score_matrix(videos, texts, LossConfig(local_weight=0.0))
+    assert alone.local_UB is None and torch.equal(alone.combined_UB, both.global_UB)
+    assert torch.equal(both.combined_UB, both.global_UB + both.local_UB)
 
 
 def test_scores_that_are_not_numbers_are_refused(stand_in, make_world, tmp_path) -> None:
@@ -231,3 +237,85 @@ def test_empty_manifest_split_is_named(make_world) -> None:
     manifest: Manifest = read_manifest(make_world().manifest)
     with pytest.raises(InputError, match="did you mean test"):
         plan_retrieval(manifest, ["tset"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "protocol", "queries"),
+    [
+        ("msvd", "all-captions", 8),
+        ("msvd", "first-caption", 4),
+        ("lsmdc", "retrieval", 4),
+        ("didemo", "paragraph", 4),
+        ("didemo", "paragraph-space", 4),
+        ("msrvtt", "1k-A", 4),
+        ("msrvtt", "full", 8),
+    ],
+)
+def test_each_protocol_asks_with_its_captions(
+    stand_in, make_world, tmp_path, dataset: str, protocol: str, queries: int
+) -> None:
+    found = run(stand_in, make_world(info=ManifestInfo(dataset, protocol)), tmp_path, frames=1)
+    assert found.result.protocol == f"{dataset}/{protocol}"
+    forth, back = found.result.text_to_video, found.result.video_to_text
+    assert (forth.queries, forth.candidates) == (queries, 4)
+    assert (back.queries, back.candidates) == (4, queries)
+    assert forth.figures["R@1"] == back.figures["R@1"] == 100.0
+
+
+def test_a_video_takes_the_best_of_its_captions() -> None:
+    """By hand: video 0 has the sentences a and b, video 1 has c, video 2 has none."""
+    items = tuple(Item(id=name, path=name, split="test", captions=()) for name in "xyz")
+    plan = RetrievalPlan("p", ("test",), items, "all", ("a", "b", "c"), np.array([0, 0, 1]))
+    scores_CB = np.array([[0.1, 0.5, 0.9], [0.8, 0.2, 0.3], [0.4, 0.4, 0.6]])
+    by_sentence, by_video = rank_both_ways(scores_CB, plan)
+    assert by_sentence.expected().tolist() == [3.0, 1.0, 2.5]  # c: below z, and tied with x
+    assert by_video.expected().tolist() == [1.0, 2.0]  # video 0 by its sentence b; video 1: a is above c
+    assert (by_sentence.candidates, by_video.candidates) == (3, 3)
+
+
+def test_parts_and_dual_softmax_are_reported_apart(stand_in, make_world, tmp_path) -> None:
+    world = make_world({"globe": ("the harp moves",), "harp": ("the harp moves",), "inkwell": ("globes harps",)})
+    found = run(stand_in, world, tmp_path, queries="first", frames=1, dual_softmax=True)
+    again = run(stand_in, world, tmp_path, queries="first", frames=1)
+    assert again.result == found.result.model_copy(update={"dual_softmax": None})
+    owner_C, rows_B = found.plan.owner_C, np.arange(4)
+    parts = score_matrix(found.videos, found.texts, stand_in.loss)
+    shares_CB = np.exp(found.scores_CB / stand_in.loss.temperature)
+    weighed_CB = found.scores_CB * (shares_CB / shares_CB.sum(0))
+    weighed_BC = (found.scores_CB * (shares_CB / shares_CB.sum(1, keepdims=True))).T
+    for ways, scores_CB, scores_BC in (
+        (found.result.global_alone, parts.global_UB.numpy()[found.texts.row_C], None),
+        (found.result.local_alone, parts.local_UB.numpy()[found.texts.row_C], None),
+        (found.result.dual_softmax, weighed_CB, weighed_BC),
+    ):
+        back = scores_CB.T if scores_BC is None else scores_BC
+        assert ways.text_to_video.figures == metrics.figures(metrics.rank(scores_CB, owner_C, rows_B))
+        assert ways.video_to_text.figures == metrics.figures(metrics.rank(back, rows_B, owner_C))
+        assert set(ways.text_to_video.intervals) == set(metrics.FIGURES)
+
+
+def test_a_model_of_one_similarity_has_no_figures_apart(stand_in, make_world, tmp_path) -> None:
+    stand_in.loss = LossConfig(local_weight=0.0)
+    found = run(stand_in, make_world(), tmp_path)
+    assert found.result.score == "global cosine"
+    assert found.result.global_alone is found.result.local_alone is found.result.dual_softmax is None
+
+
+def test_missing_videos_without_captions_count_as_candidates(stand_in, make_world, tmp_path) -> None:
+    """globe has no caption, and is no query; jug's two sentences go with it."""
+    world = make_world({"globe": ()}, absent=["globe", "jug"])
+    with pytest.raises(MissingItemsError, match="2 of 4 videos"):
+        run(stand_in, world, tmp_path)
+    found = run(stand_in, world, tmp_path, allow_missing=True)
+    forth, back = found.result.text_to_video, found.result.video_to_text
+    assert (forth.queries, forth.queries_planned, forth.candidates, forth.candidates_planned) == (4, 6, 2, 4)
+    assert (back.queries, back.queries_planned, back.candidates, back.candidates_planned) == (2, 3, 4, 6)
+    assert summary(found.result).endswith("4/6 queries, 2/4 candidates)")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_figures_do_not_depend_on_the_batch(model_folder, make_world, tmp_path, batch_size: int) -> None:
+    model, world = RegionTextModel.from_pretrained(model_folder), make_world()
+    one, other = (run(model, world, tmp_path, batch_size=size) for size in (None, batch_size))
+    assert one.result == other.result
+    np.testing.assert_allclose(other.scores_CB, one.scores_CB, rtol=0, atol=1e-6)

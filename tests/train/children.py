@@ -1,7 +1,8 @@
-"""Training runs in processes of their own, forked from a server that has torch loaded: quick to start, free to kill."""
+"""Commands in processes of their own, forked from a server that has torch loaded: quick to start, free to kill."""
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import socket
@@ -17,7 +18,7 @@ _CONTEXT.set_forkserver_preload(["train.trainer", "tensorboard", "torch.utils.te
 
 @dataclass(frozen=True)
 class Child:
-    """A process that runs ``python -m train ARGUMENTS``, and the file with all that it says."""
+    """A process that runs ``python -m PACKAGE ARGUMENTS``, and the file with all that it says."""
 
     process: BaseProcess
     log: Path
@@ -34,14 +35,16 @@ class Child:
         return self.process.exitcode
 
 
-def start(arguments: list[str], log: Path, environment: Mapping[str, str] = {}) -> Child:
+def start(arguments: list[str], log: Path, environment: Mapping[str, str] = {}, package: str = "train") -> Child:
     """Starts one."""
-    process = _CONTEXT.Process(target=_main, args=(arguments, str(log), dict(environment)))
+    process = _CONTEXT.Process(target=_main, args=(package, arguments, str(log), dict(environment)))
     process.start()
     return Child(process, log)
 
 
-def start_ranks(arguments: list[str], folder: Path, size: int, own: Sequence[list[str]] | None = None) -> list[Child]:
+def start_ranks(
+    arguments: list[str], folder: Path, size: int, own: Sequence[list[str]] | None = None, package: str = "train"
+) -> list[Child]:
     """Starts as many as torchrun would, each knowing its rank; ``own`` are further arguments of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -53,12 +56,13 @@ def start_ranks(arguments: list[str], folder: Path, size: int, own: Sequence[lis
             arguments + further[rank],
             folder / f"rank-{rank}.log",
             shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            package,
         )
         for rank in range(size)
     ]
 
 
-def _main(arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _main(package: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
     os.environ.update(environment, HF_HUB_OFFLINE="1")
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(said, 1)
@@ -66,7 +70,5 @@ def _main(arguments: list[str], log: str, environment: dict[str, str]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    from train.__main__ import main
-
-    sys.argv = ["train"]
-    main(arguments, prog_name="python -m train")
+    sys.argv = [package]
+    importlib.import_module(f"{package}.__main__").main(arguments, prog_name=f"python -m {package}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -190,23 +191,45 @@ CHOOSES = {"questions": (Question("which?", "a", options=("a", "b"), label=0),)}
 
 
 @pytest.mark.parametrize(
-    ("changed", "questions", "message"),
+    ("changed", "message"),
     [
-        (MUTE, 0, "no caption, so there is nothing to learn from it; give others with data.shards"),
-        (MUTE, 1, "no open-ended question, so there is nothing to learn to answer; give others with data.shards"),
-        (CHOOSES, 1, "no open-ended question, so there is nothing to learn to answer; set data.questions=0 to"),
-        ({"captions": ()}, 0, "no caption, so there is nothing to learn from it; set data.questions=1 to"),
+        (MUTE, "no caption, so there is nothing to learn from it; give others with data.shards"),
+        ({"captions": ()}, "no caption, so there is nothing to learn from it; set data.questions=1 to"),
     ],
 )
-def test_a_clip_without_what_is_to_be_learnt(
-    make_shards: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], questions: int, message: str
+def test_a_clip_without_a_caption(
+    make_shards: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     folder = make_shards(tmp_path, (3, 2), told=lambda number: told(number) | (changed if number == 4 else {}))
     named = re.escape(f"train-00001.tar: sample clip%20004%2Emp4 has {message}")
     with pytest.raises(InputError, match=named):
-        list(stream(folder, batch_size=5, questions=questions).epoch(0))
+        list(stream(folder, batch_size=5).epoch(0))
     with pytest.raises(InputError, match=named):
-        list(sequential(config_of(folder, questions=questions), 7, most=9, batch_size=4))
+        list(sequential(config_of(folder), 7, most=9, batch_size=4))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_without_a_question_asks_nothing(make_shards: Callable[..., Path], tmp_path: Path, workers: int) -> None:
+    silent = {1: MUTE, 3: CHOOSES, 4: MUTE}
+    folder = make_shards(tmp_path, (3, 2), told=lambda number: told(number) | silent.get(number, {}))
+    with closing(stream(folder, batch_size=5, questions=1, rounds=3, workers=workers)) as found:
+        for batch in found.epoch(0):
+            assert len(batch.keys) == 5
+            assert {batch.keys[asked.clip] for asked in batch.questions} == {
+                key for key in batch.keys if number_of(key) in (0, 2)
+            }
+    held_out = list(sequential(config_of(folder, questions=1), 7, most=9, batch_size=2))
+    assert {batch.keys[asked.clip] for batch in held_out for asked in batch.questions} == {
+        key for batch in held_out for key in batch.keys if number_of(key) in (0, 2)
+    }
+
+
+def test_clips_of_which_none_has_a_question(make_shards: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_shards(tmp_path, (3, 2), told=lambda number: told(number) | CHOOSES)
+    with pytest.raises(InputError, match=r"5 samples in a row have no open-ended question, clip.* the last"):
+        next(stream(folder, batch_size=5, questions=1).epoch(0))
+    with pytest.raises(InputError, match="no open-ended question about the splits train"):
+        list(sequential(config_of(folder, questions=1), 7, most=9, batch_size=4))
 
 
 def test_what_is_taken_is_part_of_the_fingerprint(shards: Path) -> None:

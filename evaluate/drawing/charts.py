@@ -1,4 +1,4 @@
-"""The two drawings of the report as inline SVG, coloured by the page's style sheet."""
+"""The two drawings of the retrieval page as inline SVG, coloured by the page's style sheet."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from evaluate import metrics
 
@@ -18,8 +19,11 @@ _EDGES = (1, 5, 10, 50, 100, 500, 1000, 5000, 10_000)
 _POINTS = 60
 
 
-def recall_chart(forth: metrics.Ranking, back: metrics.Ranking) -> Markup:
-    """Recall at k against k, both directions, with chance; k is on a logarithmic axis from 25 candidates on."""
+def recall_chart(forth: metrics.Ranking, back: metrics.Ranking, partial: str = "") -> Markup:
+    """Recall at k against k, both directions, with chance; k is on a logarithmic axis from 25 candidates on.
+
+    ``partial`` (``992/1000 videos``) stands in the drawing where something is missing.
+    """
     most = max(forth.candidates, back.candidates)
     logarithmic = most > 24
 
@@ -27,31 +31,31 @@ def recall_chart(forth: metrics.Ranking, back: metrics.Ranking) -> Markup:
         share = math.log(k) / math.log(most) if logarithmic else (k - 1) / max(most - 1, 1)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
-    parts = [_frame("k: the right answer is among the first k (%)"), _legend(chance=True)]
+    parts = [_frame(_noted("% right among the first k, against k", partial)), _legend(chance=True)]
     for k in _ticks(most):
         parts.append(_text("tick", x(k), HEIGHT - BOTTOM + 16, str(k)))
     lines = [(metrics.chance(forth), "chance"), (back, "b"), (forth, "a")]
     for ranking, name in lines:
-        steps = np.unique(np.geomspace(1, ranking.candidates, _POINTS).round().astype(int))
+        steps = curve_steps(ranking.candidates)
         points = zip(steps.tolist(), metrics.recall_curve(ranking, steps).tolist(), strict=True)
         drawn = [(x(k), _y(recall)) for k, recall in points]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in drawn)
         parts.append(f'<polyline class="line {name}" points="{path}"/>')
         if name != "chance" and most <= 24:
             parts += [f'<circle class="dot {name}" cx="{px:.1f}" cy="{py:.1f}" r="3"/>' for px, py in drawn]
-    return _svg("Recall at k, both directions", parts)
+    return _svg(_noted("Recall at k, both directions", partial), parts)
 
 
-def rank_chart(forth: metrics.Ranking, back: metrics.Ranking) -> Markup:
+def rank_chart(forth: metrics.Ranking, back: metrics.Ranking, partial: str = "") -> Markup:
     """Share of queries a band of ranks, both directions; ties are shared out over the ranks they may take."""
     most = max(forth.candidates, back.candidates)
-    edges = [0, *(edge for edge in _EDGES if edge < most), most]
-    parts = [_frame("rank of the right answer (% of queries)"), _legend(chance=False)]
+    edges = rank_edges(most)
+    parts = [_frame(_noted("% of queries, by rank of the right answer", partial)), _legend(chance=False)]
     step = (WIDTH - LEFT - RIGHT) / (len(edges) - 1)
     bar = min(step * 0.36, 56)
     for i, (low, high) in enumerate(pairwise(edges)):
         middle = LEFT + (i + 0.5) * step
-        name = f"{high}" if high - low == 1 else f"{low + 1}–{high}"
+        name = band_name(low, high)
         parts.append(
             f'<text class="tick" x="{middle:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{name}</text>'
         )
@@ -64,7 +68,26 @@ def rank_chart(forth: metrics.Ranking, back: metrics.Ranking) -> Markup:
             )
             if share >= 0.05:
                 parts.append(_text("value", at + bar / 2, top - 3, f"{share:.0f}"))
-    return _svg("Ranks of the right answer, both directions", parts)
+    return _svg(_noted("Ranks of the right answer, both directions", partial), parts)
+
+
+def curve_steps(candidates: int) -> NDArray[np.int64]:
+    """The k at which a recall curve is drawn: all of a few, else evenly in their logarithm."""
+    return np.unique(np.geomspace(1, candidates, _POINTS).round().astype(np.int64))
+
+
+def rank_edges(candidates: int) -> list[int]:
+    """The bands of ranks: band i has the ranks after edge i up to edge i + 1."""
+    return [0, *(edge for edge in _EDGES if edge < candidates), candidates]
+
+
+def band_name(low: int, high: int) -> str:
+    """``1`` or ``2–5``."""
+    return f"{high}" if high - low == 1 else f"{low + 1}–{high}"
+
+
+def _noted(text: str, partial: str) -> str:
+    return f"{text} ({partial})" if partial else text
 
 
 def _ticks(most: int) -> list[int]:

@@ -1,0 +1,1 @@
+"""Several results side by side: only like is compared with like."""

@@ -1,0 +1,1 @@
+"""What the pages show beside numbers: charts, frames, boxes and the words that answer to them."""

@@ -1,0 +1,1 @@
+"""How vectors are made once, by any number of ranks, and kept."""

@@ -1,0 +1,1 @@
+"""Figures that papers published, as data: what a result is shown beside."""

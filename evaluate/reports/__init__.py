@@ -1,0 +1,1 @@
+"""The pages: one HTML file a task that needs nothing but itself, and a PNG beside it."""
