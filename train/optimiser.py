@@ -19,8 +19,9 @@ _STATE = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig) -> AdamW:
-    """AdamW over the parameters that learn; norms, biases, [CLS], the temporal table, a learnt temperature and
-    the lengths of weight-normalised rows are not decayed. One fused kernel updates them all where torch has one for their device."""
+    """AdamW over the parameters that learn; norms, biases, [CLS], the temporal table, a learnt temperature and the
+    lengths of weight-normalised rows are not decayed. One fused kernel updates them all where torch has one for their
+    device."""
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

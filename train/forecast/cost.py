@@ -158,7 +158,7 @@ def loss_cost(model: ModelConfig, loss: LossConfig, regions: int, lengths: Seque
 
 
 def head_cost(model: ModelConfig, hidden: int, answers: int, regions: int, clips: int, questions: int) -> StepCost:
-    """The head on all questions of a batch; ``regions`` is N. A clip's regions are mapped once for all its questions."""
+    """The head on all questions of a batch; ``regions`` is N. Regions are mapped once for all questions of a clip."""
     E, H = model.joint_dim, hidden
     a_question = 3 * E * H + regions * (H + E) + H * 2 * H + 2 * H * answers
     forward = 2.0 * (clips * regions * E * H + questions * a_question)

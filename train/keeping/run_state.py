@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -38,7 +38,7 @@ class RunState:
     average: Ema | None
     scaler: torch.amp.GradScaler
     spending: Spending
-    position: Position = Position()
+    position: Position = field(default_factory=Position)
     best: Best | None = None
 
     def exchange(self, ranks: Ranks, device: torch.device) -> tuple[RandomStates, ...]:
@@ -104,6 +104,6 @@ class RunState:
             )
         if rest != self.task.fingerprint:
             raise InputError(
-                f"{self.config.out}: the answers are not those that this run was started on, so what it learnt of them"
-                " is lost; give the old ones with --set answering.answers=FILE, or start a new run with --set out=FOLDER"
+                f"{self.config.out}: the answers are not those that this run was started on, so it cannot go on; give"
+                " the old ones with --set answering.answers=FILE, or start a new run with --set out=FOLDER"
             )

@@ -40,4 +40,5 @@ def learnt_in(config: TrainConfig, task: Task, stream: RegionStream, steps: int)
 
 def _learnt_from(source: Source) -> LearntFrom:
     made = source.provenance
-    return LearntFrom(dataset=made.dataset, manifest_sha256=made.manifest_sha256, splits=source.splits)
+    name = made.dataset.partition("/")[0]  # its protocol stands behind that: the splits of all are taken for the same
+    return LearntFrom(dataset=name, manifest_sha256=made.manifest_sha256, splits=source.splits)

@@ -165,9 +165,7 @@ class Accuracy(HeldOut):
         self._labels = labels
 
     @torch.inference_mode()
-    def __call__(
-        self, model: AnsweringModel, autocast: Autocast
-    ) -> dict[str, float]:
+    def __call__(self, model: AnsweringModel, autocast: Autocast) -> dict[str, float]:
         """The share of all questions that is answered rightly, those outside the vocabulary among the wrong ones, and
         the mean loss of those inside."""
         was_training = model.training
