@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -85,8 +86,10 @@ def test_a_batch_is_learnt_by_heart(
     run = train(settings(data=data, epochs=300, optimiser=optimiser, loss={"sharpness": 20})).run
     learnt = curve(run)
     assert learnt[0]["batch_v2t_R@1"] < 0.6 and learnt[0]["loss"] > 4
-    assert learnt[-1]["batch_v2t_R@1"] == learnt[-1]["batch_t2v_R@1"] == 1
-    assert learnt[-1]["loss"] < 0.01
+    # Of the last steps: one alone is noisy, by dropout and by which captions it has.
+    last = {name: statistics.median(line[name] for line in learnt[-20:]) for name in learnt[0] if "_R@1" in name}
+    assert list(last.values()) == [1, 1]
+    assert statistics.median(line["loss"] for line in learnt[-20:]) < 0.01
 
 
 def test_validation_keeps_the_best_average(
