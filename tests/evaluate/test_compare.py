@@ -335,7 +335,7 @@ def test_runs_that_wrote_their_answers_are_compared_question_by_question(make: M
 
 
 def ranked(folder: Path, right: int, tied: int = 0) -> None:
-    """What a retrieval among 100 videos exports: so many sentences whose video comes first, and so many where two tie."""
+    """Exports of a retrieval among 100 videos: so many sentences find theirs, for so many two videos tie."""
     scores_CB = np.eye(100, dtype=np.float32)
     scores_CB[right:] = np.roll(scores_CB[right:], 1, axis=1)
     for row in range(right, right + tied):
