@@ -246,8 +246,8 @@ class TrainConfig(Settings):
     def _check_answering(self) -> TrainConfig:
         if self.answering is not None and not self.data.questions:
             raise ValueError(
-                "answering: data.questions is 0, so there is nothing to answer: set data.questions=1 (or more: questions"
-                " of a clip that are taken at a time), or leave answering out"
+                "answering: data.questions is 0, so there is nothing to answer: set data.questions=1, or to how many"
+                " questions of a clip are taken at a time, or leave answering out"
             )
         if self.answering is None and self.data.questions:
             raise ValueError(

@@ -101,8 +101,12 @@ python -m evaluate retrieval --model FOLDER --shards SHARDS --manifest MANIFEST 
 regions must come from the detector that the model was trained with.
 """
 
-_ANSWERS = "It also answers open-ended questions about a video with one of the {answers:,} answers in `answers.json`.\n"
+_ANSWERS = "It also answers open-ended questions about a video: {answers:,} answers stand in `answers.json`.\n"
 
-_USE_OF_ANSWERS = """To have questions answered, `AnsweringModel.from_pretrained(Path("FOLDER"))` of `train.answering` reads
-the same folder with the head that lies in `answers.safetensors`.
+_USE_OF_ANSWERS = """The head that answers questions has its weights in `answers.safetensors`;
+`AnsweringModel.from_pretrained(Path("FOLDER"))` of `train.answering` reads both:
+
+```
+python -m evaluate question-answering --model FOLDER --shards SHARDS --manifest MANIFEST --out OUT
+```
 """

@@ -13,14 +13,15 @@ from data_specs.errors import InputError
 from train.config import OptimiserConfig
 
 _MILESTONE_FACTOR = 0.1
-_NO_DECAY = ("cls_token", "temporal_embed")
+_NO_DECAY = ("cls_token", "temporal_embed", "parametrizations.weight.original0")
 _FUSED_ON = {"cpu", "cuda"}
 _STATE = ("exp_avg", "exp_avg_sq", "step")  # what AdamW keeps of a parameter
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig) -> AdamW:
-    """AdamW over the parameters that learn; norms, biases, [CLS], the temporal table and a learnt temperature are not
-    decayed. One fused kernel updates them all where torch has one for their device."""
+    """AdamW over the parameters that learn; norms, biases, [CLS], the temporal table, a learnt temperature and the
+    lengths of weight-normalised rows are not decayed. One fused kernel updates them all where torch has one for their
+    device."""
     decayed, plain = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

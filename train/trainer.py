@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,31 +16,27 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from data_specs.errors import InputError
-from train import checkpoint
-from train.batch import TextBatch
-from train.checkpoint import Best, Checkpoint, Position, Standing
+from train.checkpoint import Best, Position
 from train.config import TrainConfig
 from train.device import DTYPES, choose_device
 from train.distributed import Ranks, joined
+from train.history import read_history
 from train.keeping.checkpoint_folder import Search, search
 from train.keeping.checkpoint_writer import CheckpointWriter, SaveError
 from train.keeping.ema import Ema
-from train.keeping.random_states import RandomStates, of_rank
-from train.losses import ContrastiveLoss, LossParts
-from train.objective.cached_gradients import learn
-from train.optimiser import learning_rate, load_by_name, make_optimiser, state_by_name
+from train.keeping.run_state import RunState
+from train.optimiser import learning_rate, make_optimiser
 from train.resolution import resolved
 from train.run.finiteness import FiniteNumbers
 from train.run.interruption import Interruptions
 from train.run.journal import VALIDATION, Journal
+from train.run.origin import facts_of, learnt_in
 from train.run.progress import ProgressReport
 from train.run.run_folder import BEST, CHECKPOINTS, MODEL, check_run, open_run, write_model
 from train.run.spending import Spending
 from train.run.wandb_log import check_package
-from train.start import make_model
 from train.stream import Batch, RegionStream, ahead
-from train.validation import BEST as BEST_METRIC
-from train.validation import Validation, recall_in_batch
+from train.tasks.task import Lesson, task_of
 
 
 @dataclass(frozen=True)
@@ -94,19 +89,23 @@ class Trainer:
                 f"the shards' features are {self.stream.feature_dim} wide, model.feature_dim is"
                 f" {config.model.feature_dim}; set model.feature_dim={self.stream.feature_dim}"
             )
-        self.validation = Validation(config, self.stream.sources[:1]) if config.validation is not None else None
-        self.model = make_model(config).to(self.device)
-        self.loss = ContrastiveLoss(self.model.loss)
-        self.optimiser = make_optimiser(self.model, config.optimiser)
-        self.average = Ema(self.model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        self.before = read_history(config.start.model) if config.start is not None else ()
+        self.task = task_of(config)
+        self.validation = self.task.validation(self.stream.sources[:1]) if config.validation is not None else None
+        self.model = self.task.model.to(self.device)
         steps = config.epochs * self.stream.batches_per_epoch
         self.total_steps = min(steps, config.max_steps or steps)
-        self.position: Position = Position()
-        self.best: Best | None = None
-        self.spending = Spending(config, self.model, self.device, ranks.size, self.total_steps)
+        self.state = RunState(
+            config=config,
+            task=self.task,
+            stream=self.stream,
+            optimiser=make_optimiser(self.model, config.optimiser),
+            average=Ema(self.model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None,
+            scaler=torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16"),
+            spending=Spending(config.precision, self.device, ranks.size, self.total_steps),
+        )
         if checkpoint_folder is not None:
-            self._restore(checkpoint_folder)
+            self.state.restore(checkpoint_folder, ranks, self.device)
         elif ranks.rank:
             torch.manual_seed(config.seed + ranks.rank)  # the same weights, and dropout of one's own
         if self.position.step > self.total_steps:
@@ -115,8 +114,13 @@ class Trainer:
                 " and max_steps allow; raise them, or start a new run with --set out=FOLDER"
             )
         self.learner: nn.Module = self.model
-        self.finite = FiniteNumbers(config.out, ranks, self.scaler.is_enabled())
+        self.finite = FiniteNumbers(config.out, ranks, self.state.scaler.is_enabled())
         self._saved_at = time.monotonic()
+
+    @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        return self.state.position
 
     def run(self, standing: Search, told: Interruptions) -> Outcome:
         """Trains to the end, or to the step in which it is ``told`` to stop; ``standing`` is what it goes on from."""
@@ -131,8 +135,8 @@ class Trainer:
             stack.enter_context(writer or nullcontext())
             stack.callback(self.stream.close)
             self._introduce(report, standing)
-            for batch, text, waited_s in self._batches():
-                metrics = self._step(batch, text, waited_s)
+            for batch, lesson, waited_s in self._batches():
+                metrics = self._step(batch, lesson, waited_s)
                 last = self.position.step == self.total_steps
                 if journal is not None:
                     journal.write(metrics)
@@ -150,45 +154,43 @@ class Trainer:
                     return self._outcome(None, interrupted)
             return self._outcome(self._finish())
 
-    def _batches(self) -> Iterator[tuple[Batch, TextBatch, float]]:
-        """Batches from the run's position to its end, tokenized, each with the seconds it was waited for."""
+    def _batches(self) -> Iterator[tuple[Batch, Lesson, float]]:
+        """Batches from the run's position to its end, made ready, each with the seconds it was waited for."""
         while self.position.step < self.total_steps:
             epoch = self.position.epoch
-            batches = ((b, self.model.tokenizer(b.captions)) for b in self.stream.epoch(epoch, self.position.batch))
+            batches = ((b, self.task.prepare(b)) for b in self.stream.epoch(epoch, self.position.batch))
             with closing(ahead(batches)) as prepared:
                 since = time.perf_counter()
-                for batch, text in prepared:
-                    yield batch, text, time.perf_counter() - since
+                for batch, lesson in prepared:
+                    yield batch, lesson, time.perf_counter() - since
                     if self.position.step == self.total_steps:
                         return
                     since = time.perf_counter()
-            self.position = Position(self.position.step, epoch + 1, 0)
+            self.state.position = Position(self.position.step, epoch + 1, 0)
 
-    def _step(self, batch: Batch, text: TextBatch, waited_s: float) -> dict[str, float]:
+    def _step(self, batch: Batch, lesson: Lesson, waited_s: float) -> dict[str, float]:
         """Learns from one batch and moves the position; returns what the journal keeps of it."""
         began = time.perf_counter()
-        config, step = self.config, self.position.step
+        config, state, step = self.config, self.state, self.position.step
         lr = learning_rate(config.optimiser, step, self.stream.batches_per_epoch, self.total_steps)
-        for group in self.optimiser.param_groups:
+        for group in state.optimiser.param_groups:
             group["lr"] = lr
 
-        self.optimiser.zero_grad(set_to_none=True)
-        parts = learn(
-            self.learner, self.loss, batch.video.to(self.device), text.to(self.device),
-            chunk_size=config.chunk_size, autocast=self._autocast, scale=self.scaler.scale,
-        )  # fmt: skip
-        self.scaler.unscale_(self.optimiser)
+        state.optimiser.zero_grad(set_to_none=True)
+        outcome = self.task.learn(self.learner, lesson.to(self.device), self._autocast, state.scaler.scale)
+        state.scaler.unscale_(state.optimiser)
         norm = clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm or math.inf)
-        self.finite.check(parts.total, norm, batch, step + 1)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        if self.average is not None:
-            self.average.update(self.model)
+        self.finite.check(outcome.total, norm, batch, step + 1)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        if state.average is not None:
+            state.average.update(self.model)
 
-        self.position = Position(step + 1, self.position.epoch, self.position.batch + 1)
+        state.position = Position(step + 1, self.position.epoch, self.position.batch + 1)
         done = {"step": step + 1, "epoch": self.position.epoch}
-        learnt = {**_described(parts), "grad_norm": norm.item(), "lr": lr, "temperature": self.model.temperature.item()}
-        spent = self.spending.step(text, waited_s + time.perf_counter() - began, waited_s)
+        learnt = self.task.describe(outcome) | {"grad_norm": norm.item(), "lr": lr}
+        cost, seconds = self.task.cost(lesson, self.ranks.size), waited_s + time.perf_counter() - began
+        spent = state.spending.step(cost, len(batch.keys), seconds, waited_s)
         return done | learnt | spent | {"unreadable": len(self.stream.corrupt)}
 
     def _validates(self, last: bool) -> bool:
@@ -201,10 +203,11 @@ class Trainer:
         began = time.perf_counter()
         with self._averaged():
             found = self.validation(self.model, self._autocast)
-            if self.best is None or found[BEST_METRIC] > self.best.metric:
-                self.best = Best(found[BEST_METRIC], self.position.step)
+            metric, best = found[self.task.best], self.state.best
+            if best is None or metric > best.metric:
+                self.state.best = Best(metric, self.position.step)
                 self._write(BEST)
-        self.spending.beside(time.perf_counter() - began)
+        self.state.spending.beside(time.perf_counter() - began)
         return {"step": self.position.step, "epoch": self.position.epoch} | found
 
     def _agree(self, told: Interruptions) -> tuple[bool, bool, bool]:
@@ -222,51 +225,13 @@ class Trainer:
 
     def _save(self, writer: CheckpointWriter | None, journal: Journal | None) -> None:
         began = time.perf_counter()
-        states = self.ranks.gather(RandomStates.capture(self.device).to_json())
-        for found in self.ranks.gather(dict(self.stream.corrupt)):
-            self.stream.corrupt |= Counter(found)  # each at its most: what one has met counts for all
-        self.stream.check_corrupt()
+        random = self.state.exchange(self.ranks, self.device)
         self._saved_at = time.monotonic()
         if writer is None or journal is None:
             return
         journal.sync()  # none of the checkpoint's steps may be missing
-        standing = Standing(
-            position=self.position,
-            data=self.stream.fingerprint,
-            scaler=self.scaler.state_dict(),
-            best=self.best,
-            spent=self.spending.spent,
-            corrupt=dict(self.stream.corrupt),
-        )
-        writer.save(
-            Checkpoint(
-                standing=standing,
-                model=self.model.state_dict(),
-                optimiser=state_by_name(self.optimiser, self.model),
-                random=tuple(map(RandomStates.from_json, states)),
-                ema=self.average.state if self.average is not None else {},
-            )
-        )
-        self.spending.beside(time.perf_counter() - began)
-
-    def _restore(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: only the first rank has it; is this folder on a disk that all ranks share?")
-        state = checkpoint.read(folder)
-        if state.standing.data != self.stream.fingerprint:
-            raise InputError(
-                f"{self.config.out}: the shards are not those that this run was started on, so its place in them is"
-                " lost; give the old ones with --set data.shards=[FOLDER], or start a new run with --set out=FOLDER"
-            )
-        checkpoint.load_weights(self.model.state_dict(), state.model, folder)
-        load_by_name(self.optimiser, self.model, state.optimiser, folder)
-        if self.average is not None:
-            self.average.load(state.ema, folder)
-        self.scaler.load_state_dict(state.standing.scaler)
-        self.position, self.best = state.standing.position, state.standing.best
-        self.spending.go_on(self.position.step, state.standing.spent)
-        self.stream.corrupt.update(state.standing.corrupt)
-        of_rank(state.random, self.ranks.rank, self.config.seed, self.position.step).restore(self.device)
+        writer.save(self.state.checkpoint(random))
+        self.state.spending.beside(time.perf_counter() - began)
 
     def _parallel(self) -> nn.Module:
         """The model as every rank calls it: gradients are averaged over the ranks."""
@@ -281,7 +246,8 @@ class Trainer:
         return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
     def _averaged(self) -> AbstractContextManager[None]:
-        return self.average.swapped(self.model) if self.average is not None else nullcontext()
+        average = self.state.average
+        return average.swapped(self.model) if average is not None else nullcontext()
 
     def _introduce(self, report: ProgressReport, standing: Search) -> None:
         stream, count = self.stream, sum(p.numel() for p in self.model.parameters() if p.requires_grad)
@@ -305,21 +271,9 @@ class Trainer:
         return self.config.out / MODEL
 
     def _write(self, name: str) -> Path:
-        return write_model(self.model, self.config.out, name, self._facts())
-
-    def _facts(self) -> dict[str, object]:
-        """What the model card tells."""
-        config = self.config
-        return {
-            "data": ", ".join(str(folder) for folder in config.data.shards),
-            "frames and regions drawn": f"{config.data.frames} x {config.data.regions}",
-            "steps": f"{self.position.step} of {self.stream.batch_size} clips",
-            "optimiser": f"AdamW, learning rate {config.optimiser.lr:g}, {config.optimiser.schedule}",
-            "precision": config.precision,
-            "started from": config.start.model
-            if config.start is not None
-            else f"text encoder {config.model.text_encoder}, ViT {config.model.vit_weights or 'of random weights'}",
-        }
+        config, steps = self.config, self.position.step
+        history = (*self.before, learnt_in(config, self.task, self.stream, steps))
+        return write_model(self.model, config.out, name, facts_of(config, self.stream, steps), history)
 
     def _journal(self) -> Journal:
         config = self.config
@@ -349,9 +303,3 @@ def _room(run: Path) -> Iterator[None]:
             f"{run}: {error.strerror}; the checkpoints there are whole. Make room, then go on with the same command"
             " and --resume"
         ) from error
-
-
-def _described(parts: LossParts) -> dict[str, float]:
-    v2t, t2v = recall_in_batch(parts.similarity_BB)
-    loss, global_, local = torch.stack([parts.total, parts.global_, parts.local]).detach().tolist()
-    return {"loss": loss, "loss_global": global_, "loss_local": local, "batch_v2t_R@1": v2t, "batch_t2v_R@1": t2v}

@@ -1,9 +1,9 @@
-"""Retrieval among held-out clips while a model is trained."""
+"""Held-out clips while a model is trained, and retrieval among them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,15 +14,14 @@ from train.losses import ContrastiveLoss
 from train.model import RegionTextModel
 from train.objective.gather import joined_pairs
 from train.reading.sources import Source, open_sources, refuse_unlike
-from train.stream import sequential
+from train.stream import Batch, sequential
 
-BEST = "R@1"
 _AT_MOST = 128  # clips embedded at a time
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
-class Validation:
-    """The clips that ``config.validation`` names, each with its first caption and centred frames.
+class HeldOut:
+    """The clips that ``config.validation`` names, with centred frames.
 
     Raises:
         InputError: those shards cannot be used (see ``RegionStream``), or not with those that are ``learnt_from``.
@@ -37,13 +36,23 @@ class Validation:
         self._box_dim, self._samples = config.model.box_dim, held.samples
         self._at_a_time = min(config.chunk_size or config.data.batch_size, _AT_MOST)
 
+    def batches(self) -> Iterator[Batch]:
+        """All clips, as they stand in the shards: each with its first caption, or with all its questions."""
+        return sequential(self._data, self._box_dim, self._samples, self._at_a_time)
+
+
+class Retrieval(HeldOut):
+    """Retrieval among the held-out clips and their captions."""
+
+    best = "R@1"
+
     @torch.inference_mode()
     def __call__(self, model: RegionTextModel, autocast: Autocast) -> dict[str, float]:
         """The loss of all clips as one batch, and recall at 1 among them: both directions, and their mean."""
         was_training = model.training
         model.eval()
         embedded = []
-        for batch in sequential(self._data, self._box_dim, self._samples, self._at_a_time):
+        for batch in self.batches():
             with autocast():
                 text = model.tokenizer(batch.captions).to(model.device)
                 embedded.append(model(batch.video.to(model.device), text))
@@ -51,7 +60,7 @@ class Validation:
         parts = ContrastiveLoss(model.loss.model_copy(update={"gather": False}))(joined_pairs(embedded))
         v2t, t2v = recall_in_batch(parts.similarity_BB)
         found = {"loss": parts.total.item(), "v2t_R@1": v2t, "t2v_R@1": t2v}
-        return found | {BEST: (v2t + t2v) / 2}
+        return found | {self.best: (v2t + t2v) / 2}
 
 
 def recall_in_batch(similarity_BB: Tensor) -> tuple[float, float]:

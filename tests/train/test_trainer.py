@@ -19,14 +19,14 @@ from safetensors.torch import load_file
 from data_specs.configuration import load
 from data_specs.errors import InputError
 from tests.train.curves import curve
-from train import checkpoint, trainer
+from train import checkpoint, losses
 from train.config import ModelConfig, TrainConfig
 from train.model import RegionTextModel
 from train.resolution import resolved
 from train.run.finiteness import BAD_BATCH, NonFiniteError
 from train.run.run_folder import open_run
 from train.trainer import Trainer, train
-from train.validation import Validation, recall_in_batch
+from train.validation import Retrieval, recall_in_batch
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_validation_keeps_the_best_average(
     assert all(torch.equal(written[name], kept.ema[name]) for name in written)
     assert any(not torch.equal(written[name], kept.model[name]) for name in written), "an average, not the last weights"
     best = RegionTextModel.from_pretrained(config.out / "best")
-    again = Validation(config, [])(best, nullcontext)
+    again = Retrieval(config, [])(best, nullcontext)
     assert again["R@1"] == max(found.values())
 
 
@@ -212,7 +212,7 @@ def test_resume_refuses_other_shards(
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(
     settings: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trainer.ContrastiveLoss, "__call__", _nan_loss)
+    monkeypatch.setattr(losses.ContrastiveLoss, "__call__", _nan_loss)
     with pytest.raises(NonFiniteError, match=r"step 1: the loss is not finite.*clip%20\d\d\d%2Emp4") as caught:
         train(settings())
     assert caught.value.exit_code == 1 and caught.value.message.count("clip%20") == 4

@@ -71,6 +71,22 @@ def run_cost(config: TrainConfig, text: TextSizes, lengths: Sequence[int], ranks
     )  # fmt: skip
 
 
+def answering_cost(
+    config: TrainConfig, text: TextSizes, answers: int, lengths: Sequence[int], clips: int, ranks: int = 1
+) -> StepCost:
+    """A step on questions, from the real tokens of each and the number of clips on one of ``ranks`` that are alike.
+
+    Nothing is embedded twice for chunks: the loss is a sum over questions.
+    """
+    model, data = config.model, config.data
+    assert config.answering is not None
+    video = _times(video_cost(model, data.frames, data.regions), clips)
+    encoders = video + text_cost(model, text, lengths, config.optimiser.freeze_text)
+    again = StepCost(0, 0, encoders.forward * config.checkpoint_activations)
+    head = head_cost(model, config.answering.hidden, answers, data.frames * data.regions, clips, len(lengths))
+    return _times(encoders + again + head, ranks)
+
+
 def step_cost(
     model: ModelConfig,
     text: TextSizes,
@@ -139,6 +155,14 @@ def loss_cost(model: ModelConfig, loss: LossConfig, regions: int, lengths: Seque
     else:
         local = 2.0 * B * regions * sum(max(0, length - _SPECIAL) for length in lengths) * E / ranks
     return StepCost(global_ + local, 2 * (global_ + local), local)
+
+
+def head_cost(model: ModelConfig, hidden: int, answers: int, regions: int, clips: int, questions: int) -> StepCost:
+    """The head on all questions of a batch; ``regions`` is N. Regions are mapped once for all questions of a clip."""
+    E, H = model.joint_dim, hidden
+    a_question = 3 * E * H + regions * (H + E) + H * 2 * H + 2 * H * answers
+    forward = 2.0 * (clips * regions * E * H + questions * a_question)
+    return StepCost(forward, 2 * forward)
 
 
 def _times(cost: StepCost, count: int) -> StepCost:

@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import cycle, islice
 
 import torch
@@ -20,30 +19,19 @@ from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import TrainConfig
 from train.device import DTYPES, choose_device
-from train.forecast.cost import TextSizes, step_cost
 from train.forecast.counts import checkpoint_bytes, checkpoints_at_once, counted, counts_of
 from train.forecast.estimate import Measured, Prediction
 from train.keeping.ema import Ema
-from train.losses import ContrastiveLoss
-from train.model import RegionTextModel
-from train.objective.cached_gradients import learn
 from train.optimiser import make_optimiser
+from train.reading.texts import Asked
 from train.resolution import resolved
 from train.run.meter import peak_memory_mb
-from train.start import make_model
-from train.stream import RegionStream
+from train.stream import Batch, RegionStream
+from train.tasks.task import Task, task_of
 
 WORD_PIECES = 15  # of a caption, where no shard is there to tell; WebVid's and CC3M's have about as many
 _BATCHES = 4
 _LEAST_STEPS, _MOST_STEPS, _ENOUGH_S = 3, 20, 5.0
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Clips and their captions."""
-
-    video: RegionBatch
-    captions: tuple[str, ...]
 
 
 def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> Prediction:
@@ -52,19 +40,13 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
     samples: how many all folders of shards will hold together, where they are not there yet.
 
     Raises:
-        InputError: the shards are not there and ``samples`` is not given, the model cannot be made, or it is to learn
-            from questions.
+        InputError: the shards are not there and ``samples`` is not given, or the model cannot be made.
     """
-    if config.data.questions:
-        raise InputError(
-            f"data.questions is {config.data.questions}: an estimate knows steps on captions alone; see what a step on"
-            " questions takes in a short run, with --set max_steps=20 and --set out=FOLDER"
-        )
     config = resolved(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    model = make_model(config)
+    task = task_of(config)
     reading_s = None
     if samples is not None:
         counts = counts_of(config, [samples])
@@ -77,8 +59,8 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
             raise InputError(f"{error.message}; before there are shards, say --samples N") from None
         counts = counted(config, stream.batches_per_epoch, stream.samples_per_epoch)
         batches, reading_s = _read(stream)
-    step_s, peak_mb = measure(config, model, batches)
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    step_s, peak_mb = measure(config, task, batches)
+    sizes = [(p.numel(), p.requires_grad) for p in task.model.parameters()]
     return Prediction(
         counts,
         Measured(step_s, reading_s, peak_mb),
@@ -90,29 +72,30 @@ def predict(config: TrainConfig, ranks: int = 1, samples: int | None = None) -> 
             config.optimiser.ema_decay is not None,
         ),
         checkpoints_at_once(config, counts.steps),
-        useful_flops(config, model, batches, ranks),
+        statistics.mean(task.cost(task.prepare(batch), ranks).useful for batch in batches),
     )
 
 
-def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs]) -> tuple[float, float]:
-    """Seconds of a step (median; the first is not counted) and the most MB held; the model learns from it.
+def measure(config: TrainConfig, task: Task, batches: Sequence[Batch]) -> tuple[float, float]:
+    """Seconds of a step (median; the first is not counted) and the most MB held; the task's model learns from it.
 
     A step is the trainer's: the gradient is clipped, and the weights are averaged where they are to be.
     """
     device, dtype = choose_device(config.device), DTYPES.get(config.precision)
-    model = model.to(device)
-    loss, optimiser = ContrastiveLoss(config.loss), make_optimiser(model, config.optimiser)
+    model = task.model.to(device)
+    optimiser = make_optimiser(model, config.optimiser)
     average = Ema(model, config.optimiser.ema_decay) if config.optimiser.ema_decay else None
     scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
     took: list[float] = []
-    for pairs in islice(cycle(batches), _MOST_STEPS + 1):
+    for batch in islice(cycle(batches), _MOST_STEPS + 1):
         began = time.perf_counter()
         optimiser.zero_grad(set_to_none=True)
-        learn(
-            model, loss, pairs.video.to(device), model.tokenizer(pairs.captions).to(device),
-            chunk_size=config.chunk_size, scale=scaler.scale,
-            autocast=lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
-        )  # fmt: skip
+        task.learn(
+            model,
+            task.prepare(batch).to(device),
+            lambda: torch.autocast(device.type, dtype, enabled=dtype is not None),
+            scaler.scale,
+        )
         scaler.unscale_(optimiser)
         clip_grad_norm_(model.parameters(), config.optimiser.clip_norm or math.inf)
         scaler.step(optimiser)
@@ -127,34 +110,22 @@ def measure(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs
     return statistics.median(took[1:]), peak_memory_mb(device)
 
 
-def useful_flops(config: TrainConfig, model: RegionTextModel, batches: Sequence[Pairs], ranks: int) -> float:
-    """Operations that a step on the whole batch of all ranks needs, its sentences as long as those at hand."""
-    known = [
-        length for pairs in batches for length in model.tokenizer(pairs.captions).attention_mask_CL.sum(1).tolist()
-    ]
-    lengths = list(islice(cycle(known), len(batches[0].captions) * ranks))
-    text = TextSizes.of(model.text_encoder.backbone)
-    data, frozen = config.data, config.optimiser.freeze_text
-    cost = step_cost(
-        config.model, text, config.loss, data.frames, data.regions, lengths, frozen_text=frozen, ranks=ranks
-    )
-    return cost.useful
-
-
-def made_up(config: TrainConfig, clips: int) -> Pairs:
-    """Random regions, all of them real, and captions of ``WORD_PIECES`` word pieces."""
+def made_up(config: TrainConfig, clips: int) -> Batch:
+    """Random regions, all of them real, and captions or questions of ``WORD_PIECES`` word pieces."""
     shape_BFR = (clips, config.data.frames, config.data.regions)
     features_BFRV = torch.randn(*shape_BFR, config.model.feature_dim).half()
     boxes_BFRK = torch.rand(*shape_BFR, config.model.box_dim)
-    caption = " ".join(["a"] * min(WORD_PIECES, config.model.max_words))
-    return Pairs(RegionBatch(features_BFRV, boxes_BFRK, torch.ones(shape_BFR, dtype=torch.bool)), (caption,) * clips)
+    video = RegionBatch(features_BFRV, boxes_BFRK, torch.ones(shape_BFR, dtype=torch.bool))
+    text, many = " ".join(["a"] * min(WORD_PIECES, config.model.max_words)), config.data.questions
+    questions = tuple(Asked(clip, text, "") for clip in range(clips) for _ in range(many))
+    return Batch(("made up",) * clips, () if many else (text,) * clips, video, "made up", questions)
 
 
-def _read(stream: RegionStream) -> tuple[list[Pairs], float | None]:
+def _read(stream: RegionStream) -> tuple[list[Batch], float | None]:
     """The first batches of an epoch, and seconds a batch after the first, which opens the shards."""
     with closing(stream.epoch(0)) as epoch:
         first = next(epoch)
         began = time.perf_counter()
         rest = list(islice(epoch, _BATCHES - 1))
         each_s = (time.perf_counter() - began) / len(rest) if rest else None
-    return [Pairs(batch.video, batch.captions) for batch in (first, *rest)], each_s
+    return [first, *rest], each_s

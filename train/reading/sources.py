@@ -45,6 +45,12 @@ class Source:
         return np.array([shard.samples for shard in self.shards], np.int64)
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that its shards are of."""
+        names = (parse_shard_name(shard.path.name.removesuffix(".tar")) for shard in self.shards)
+        return tuple(dict.fromkeys(name.split for name in names if name is not None))
+
+    @property
     def samples(self) -> int:
         """Samples in all shards."""
         return sum(shard.samples for shard in self.shards)

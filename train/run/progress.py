@@ -71,6 +71,7 @@ def describe(metrics: Mapping[str, float]) -> list[list[str]]:
     """Two lines of what people read: how it learns, and what it takes. Values that are absent are left out."""
     learns = (
         ("loss", lambda v: f"loss {v:.4f}{_loss_parts(metrics)}"),
+        ("accuracy", lambda v: f"accuracy {v:.0%}"),
         ("batch_v2t_R@1", lambda v: f"R@1 in batch {v:.0%}/{metrics.get('batch_t2v_R@1', v):.0%}"),
         ("lr", lambda v: f"lr {v:.2g}"),
         ("grad_norm", lambda v: f"gradient {v:.3g}"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,17 +14,19 @@ from safetensors import SafetensorError
 from data_specs import atomic
 from data_specs.configuration import dump, load
 from data_specs.errors import InputError
+from train.answering import AnsweringModel
 from train.config import TrainConfig
+from train.history import Learnt
 from train.keeping.checkpoint_folder import latest
 from train.keeping.save_error import SaveError
 from train.model import RegionTextModel
 from train.run.journal import METRICS_NAME
 
 CONFIG_NAME, CHECKPOINTS, MODEL, BEST, LOCK = "config.yaml", "checkpoints", "model", "best", ".lock"
-# What decides how a run goes on. Where the shards stand may change; what they hold is checked by its fingerprint.
-_FIXED = ("model", "start", "data", "loss", "optimiser", "precision", "seed")
+# What decides how a run goes on. Where shards and answers stand may change; what they hold is checked by fingerprints.
+_FIXED = ("model", "start", "data", "loss", "answering", "optimiser", "precision", "seed")
 _LENGTH = ("epochs", "max_steps")  # which a cosine's rate depends on
-_MAY_MOVE = {"data": {"shards", "max_corrupt", "workers", "verify_hashes"}}
+_MAY_MOVE = {"data": {"shards", "max_corrupt", "workers", "verify_hashes"}, "answering": {"answers"}}
 
 
 def check_run(config: TrainConfig, resume: bool) -> None:
@@ -84,8 +86,15 @@ def open_run(config: TrainConfig) -> IO[bytes]:
         ) from None
 
 
-def write_model(model: RegionTextModel, run: Path, name: str, facts: Mapping[str, object]) -> Path:
-    """Writes the folder ``name`` of a run, whole or not at all; ``facts`` are for its card. Returns it.
+def write_model(
+    model: RegionTextModel | AnsweringModel,
+    run: Path,
+    name: str,
+    facts: Mapping[str, object],
+    history: Sequence[Learnt] = (),
+) -> Path:
+    """Writes the folder ``name`` of a run, whole or not at all; ``facts`` are for its card, ``history`` for it and for
+    the models that start from this one. Returns it.
 
     Raises:
         SaveError: the disk does not take it; what stood there still does.
@@ -97,7 +106,7 @@ def write_model(model: RegionTextModel, run: Path, name: str, facts: Mapping[str
         for leftover in (temporary, old):
             if leftover.exists():
                 shutil.rmtree(leftover)
-        model.save_pretrained(temporary, facts)
+        model.save_pretrained(temporary, facts, history)
         atomic.fsync_tree(temporary)
         _replace(temporary, target, old)
     except (OSError, SafetensorError) as error:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from train.batch import TextBatch
-from train.config import TrainConfig
-from train.forecast.cost import TextSizes, run_cost
+from train.forecast.cost import StepCost
 from train.forecast.peak import peak_of
-from train.model import RegionTextModel
 from train.run.meter import Meter, peak_memory_mb
 
 
@@ -18,12 +15,9 @@ class Spending:
     spent: device-seconds so far, which a checkpoint keeps.
     """
 
-    def __init__(
-        self, config: TrainConfig, model: RegionTextModel, device: torch.device, ranks: int, total_steps: int
-    ) -> None:
-        self._config, self._device, self._ranks, self._total = config, device, ranks, total_steps
-        self._text = TextSizes.of(model.text_encoder.backbone)
-        self._peak = peak_of(device, config.precision).flops
+    def __init__(self, precision: str, device: torch.device, ranks: int, total_steps: int) -> None:
+        self._device, self._ranks, self._total = device, ranks, total_steps
+        self._peak = peak_of(device, precision).flops
         self.go_on(0, 0.0)
 
     def go_on(self, done: int, spent: float) -> None:
@@ -35,11 +29,9 @@ class Spending:
         """Device-seconds."""
         return self._meter.spent
 
-    def step(self, text: TextBatch, seconds: float, waited: float) -> dict[str, float]:
-        """Takes in a step on this rank's ``text`` and its videos; gives what the journal keeps of it."""
-        lengths = text.attention_mask_CL.sum(1).tolist()
-        cost = run_cost(self._config, self._text, lengths, self._ranks)
-        self._meter.step(seconds, waited, len(lengths) * self._ranks, cost.useful, self._ranks)
+    def step(self, cost: StepCost, clips: int, seconds: float, waited: float) -> dict[str, float]:
+        """Takes in a step of all ranks that cost so much, on this rank's ``clips``; gives what the journal keeps."""
+        self._meter.step(seconds, waited, clips * self._ranks, cost.useful, self._ranks)
         return self._meter.values() | {"peak_memory_mb": peak_memory_mb(self._device)}
 
     def beside(self, seconds: float) -> None:

@@ -12,12 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_specs.configuration import dump
-from data_specs.errors import InputError
 from train.__main__ import main
 from train.config import ModelConfig, TrainConfig
 from train.forecast.counts import Counts, checkpoint_bytes, counts_of
 from train.forecast.estimate import Measured, Prediction, lines
-from train.forecast.trial import predict
 from train.stream import RegionStream
 
 STEP = Measured(0.5, None, 1000)
@@ -99,11 +97,6 @@ def test_the_command(config: TrainConfig, tmp_path: Path, more: list[str]) -> No
     assert ("reading its batch" in result.output) == (not more)
     assert ("not in it: the exchange between ranks" in result.output) == bool(more)
     assert not config.out.exists()
-
-
-def test_steps_on_questions_are_not_what_it_knows(config: TrainConfig) -> None:
-    with pytest.raises(InputError, match=r"data\.questions is 2: an estimate knows steps on captions alone; .*--set"):
-        predict(changed(config, questions=2))
 
 
 def test_without_shards_it_wants_a_number(config: TrainConfig, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What a run can learn: to match clips and captions, or to answer questions."""
