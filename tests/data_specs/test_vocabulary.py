@@ -45,7 +45,7 @@ def test_what_is_no_vocabulary_is_one_line(tmp_path: Path, name: str, content: b
 
 def test_a_manifest_without_answers_and_no_file_say_the_way_out(tmp_path: Path) -> None:
     write_manifest(tmp_path / "a.parquet", [Item("1", "1.mp4", "train")], ManifestInfo("made-up"))
-    with pytest.raises(InputError, match="protocol has no answer vocabulary; .* one answer a line"):
+    with pytest.raises(InputError, match=r"protocol has no answer vocabulary; .* one answer a line"):
         read_answers(tmp_path / "a.parquet")
     with pytest.raises(InputError, match="no such file; give a manifest"):
         read_answers(tmp_path / "absent.txt")

@@ -7,6 +7,7 @@ tanh; weight normalisation (arXiv 1602.07868).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,8 @@ class AnswerHead(nn.Module):
 
     attention ``s_n = w · (f_1(r_n) * f_2(q))`` and its softmax over the real regions of the question's video, ``v``
     their sum by these weights, ``h = f_3(v) * f_4(q)``, and the logits ``W' dropout(f_5(h)) + b'``, where ``f_5`` is
-    twice as wide as the others.
+    twice as wide as the others. ``r_n`` and ``q`` are made sqrt(E) long first: what pre-trained them looks at their
+    directions alone, and their lengths, at first small, would hold the head back.
 
     The scores are of the product of both sides, not of their concatenation as in the sources: so they are one matrix
     product, and nothing of the size [Q, N, H] is held.
@@ -40,6 +42,7 @@ class AnswerHead(nn.Module):
         mask_BN: true at real regions; a video without any is answered from the question alone. clip_Q: the video that
         each question is about, a row of ``regions_BNE``; int64, best on the CPU, as its largest count is looked at.
         """
+        regions_BNE, questions_QE = _of_one_length(regions_BNE), _of_one_length(questions_QE)
         found_QE = self._attended(regions_BNE, mask_BN, questions_QE, clip_Q)
         joint_QH = F.relu(self.region(found_QE)) * F.relu(self.question(questions_QE))
         return self.answer(self.dropout(F.relu(self.joint(joint_QH)))).float()
@@ -82,6 +85,11 @@ class _Places:
     def by_question(self, table_BKE: Tensor) -> Tensor:
         """[B, K, E] to [Q, E]."""
         return table_BKE.flatten(0, 1)[self.cell_Q]
+
+
+def _of_one_length(vectors: Tensor) -> Tensor:
+    """Vectors [..., E] made sqrt(E) long, so that their numbers are about 1; zeros stay zeros."""
+    return F.normalize(vectors, dim=-1) * math.sqrt(vectors.shape[-1])
 
 
 def _normalised(inputs: int, outputs: int) -> nn.Linear:

@@ -27,7 +27,7 @@ from train.networks.tokenizer import CaptionTokenizer
 from train.objective.gather import world_size
 from train.reading.sources import Source
 from train.start import make_model
-from train.stream import Batch
+from train.stream import Asked, Batch
 from train.validation import Autocast, HeldOut
 
 OUTSIDE = -1  # the label of an answer that the vocabulary does not hold
@@ -37,26 +37,36 @@ PATIENCE = 10  # batches without a single known answer; a few may be chance
 @dataclass(frozen=True, eq=False)
 class Questions:
     """Clips and what is asked of them, clip after clip. clip_Q: the row of each question's clip. label_Q: the place of
-    its answer in the vocabulary, or ``OUTSIDE``. Both are int64 and stay on the CPU, where they are looked at."""
+    its answer in the vocabulary, or ``OUTSIDE``. Both are int64 and stay on the CPU, where they are looked at.
+
+    asked: how many questions there are. Where that is 0 one that says nothing stands in, outside the vocabulary: the
+    encoders take no empty batch, and every rank has to go through them.
+    """
 
     video: RegionBatch
     text: TextBatch
     clip_Q: Tensor
     label_Q: Tensor
+    asked: int
+
+    @property
+    def known(self) -> int:
+        """How many have an answer that the vocabulary holds."""
+        return int((self.label_Q != OUTSIDE).sum())
 
     def to(self, device: torch.device | str) -> Questions:
         """Clips and texts on another device."""
-        return Questions(self.video.to(device), self.text.to(device), self.clip_Q, self.label_Q)
+        return Questions(self.video.to(device), self.text.to(device), self.clip_Q, self.label_Q, self.asked)
 
     def chunks(self, clips: int) -> Iterator[Questions]:
-        """So many clips at a time, with their questions."""
+        """So many clips at a time, with their questions; clips of which none is asked are left out."""
         starts = [*range(0, len(self.video), clips), len(self.video)]
         asked = torch.searchsorted(self.clip_Q, torch.tensor(starts)).tolist()
         for (first, end), (one, last) in zip(pairwise(starts), pairwise(asked), strict=True):
-            rows = slice(one, last)
-            yield Questions(
-                self.video[first:end], self.text[rows].trimmed(), self.clip_Q[rows] - first, self.label_Q[rows]
-            )
+            if one == last:
+                continue
+            text, clip_Q, label_Q = self.text[one:last].trimmed(), self.clip_Q[one:last] - first, self.label_Q[one:last]
+            yield Questions(self.video[first:end], text, clip_Q, label_Q, min(self.asked, last - one))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +111,8 @@ class Answering:
         """Learns from ``config.chunk_size`` clips at a time: the loss is a sum over questions, so its gradients are
         those of the whole batch. Ranks may differ in clips and questions, and in how many they know: even none."""
         device = questions.video.mask_BFR.device
-        known = int((questions.label_Q != OUTSIDE).sum())
-        counts = _summed(torch.tensor([known, len(questions.label_Q) - known], dtype=torch.float64).to(device))
+        known = questions.known
+        counts = _summed(torch.tensor([known, questions.asked - known], dtype=torch.float64).to(device))
         a_question = world_size() / counts[0].clamp(min=1)  # averaging over the ranks divides by them
         found = torch.zeros(2, dtype=torch.float64, device=device)
         chunks = list(questions.chunks(self.config.chunk_size or len(questions.video)))
@@ -179,8 +189,7 @@ class Accuracy(HeldOut):
             label_Q = questions.label_Q.to(model.device)
             loss += summed_loss(logits_QA, label_Q).item()
             right += (logits_QA.argmax(1) == label_Q).sum().item()
-            inside = int((questions.label_Q != OUTSIDE).sum())
-            known, outside = known + inside, outside + len(questions.label_Q) - inside
+            known, outside = known + questions.known, outside + questions.asked - questions.known
         model.train(was_training)
         share = right / (known + outside) if known + outside else 0.0
         return {"loss": loss / max(1, known), self.best: share, "questions": known, "outside": outside}
@@ -188,12 +197,14 @@ class Accuracy(HeldOut):
 
 def prepared(batch: Batch, tokenizer: CaptionTokenizer, labels: Mapping[str, int]) -> Questions:
     """A batch's clips and questions as tensors, on the CPU."""
-    asked = batch.questions
+    asked = batch.questions or (Asked(0, "", ""),)
+    found = [labels.get(one.answer, OUTSIDE) for one in batch.questions] or [OUTSIDE]
     return Questions(
         batch.video,
         tokenizer([one.question for one in asked]),
         torch.tensor([one.clip for one in asked], dtype=torch.int64),
-        torch.tensor([labels.get(one.answer, OUTSIDE) for one in asked], dtype=torch.int64),
+        torch.tensor(found, dtype=torch.int64),
+        len(batch.questions),
     )
 
 

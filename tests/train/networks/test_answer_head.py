@@ -40,8 +40,9 @@ def layer(linear: nn.Linear, x: Tensor) -> Tensor:
 
 
 def slow(head: AnswerHead, regions: Tensor, mask: Tensor, question: Tensor) -> Tensor:
-    """One question about one clip, as the paper has it."""
-    real = [region for region, is_real in zip(regions, mask, strict=True) if is_real]
+    """One question about one clip, as the paper has it, with regions and question made sqrt(E) long."""
+    question = question / question.norm() * E**0.5
+    real = [region / region.norm() * E**0.5 for region, is_real in zip(regions, mask, strict=True) if is_real]
     found = torch.zeros(E, dtype=torch.float64)
     if real:
         wanted = layer(head.question_key, question).relu()

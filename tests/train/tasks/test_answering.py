@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,8 @@ def test_questions_are_learnt_by_heart_and_validation_sees_it(
     config = settings(
         data={"shards": [six], "batch_size": 8, "draw_frames": False, "questions": 3},
         validation={"shards": [six], "splits": ["train"], "every": 40},
-        optimiser={"lr": 3e-3, "schedule": "cosine"}, epochs=80,
-        answering={"answers": settings().answering.answers, "hidden": 64, "dropout": 0.1},
+        optimiser={"lr": 3e-3, "schedule": "cosine"}, epochs=120,
+        answering={"answers": settings().answering.answers, "hidden": 64, "dropout": 0.0},
     )  # fmt: skip
     outcome = train(config)
     lines = [line for line in curve(outcome.run) if line["kind"] == "train"]
@@ -84,7 +85,7 @@ def test_questions_are_learnt_by_heart_and_validation_sees_it(
     assert lines[-1]["accuracy"] == 1 and lines[-1]["loss"] < 0.2
     assert "temperature" not in lines[0] and lines[0]["grad_norm"] > 0
     held = [line for line in curve(outcome.run) if line["kind"] == "validation"]
-    assert [line["step"] for line in held] == [40, 80]
+    assert [line["step"] for line in held] == [40, 80, 120]
     assert held[-1]["accuracy"] == pytest.approx(12 / 15), "what is outside counts as wrong"
     best = AnsweringModel.from_pretrained(config.out / "best")
     labels = {answer: label for label, answer in enumerate(ANSWERS)}
@@ -182,10 +183,24 @@ def test_a_batch_of_unknown_answers_teaches_nothing(settings: Callable[..., Trai
     assert config.answering is not None
     task = Answering(config, config.answering)
     lesson = task.prepare(next(RegionStream(config.data, 7).epoch(0)))
-    unknown = Questions(lesson.video, lesson.text, lesson.clip_Q, torch.full_like(lesson.label_Q, -1))
+    unknown = Questions(lesson.video, lesson.text, lesson.clip_Q, torch.full_like(lesson.label_Q, -1), lesson.asked)
     answered = task.learn(task.model, unknown, nullcontext, lambda loss: loss)
     line = task.describe(answered)
     assert (line["loss"], line["accuracy"], line["questions"], line["outside"]) == (0, 0, 0, len(unknown.label_Q))
+    assert all(not p.grad.any() for p in task.model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_clips_of_which_nothing_is_asked(settings: Callable[..., TrainConfig], chunk_size: int | None) -> None:
+    """As on a rank whose share of a batch has no question: it still goes through the model, and counts nothing."""
+    config = settings(chunk_size=chunk_size)
+    assert config.answering is not None
+    task = Answering(config, config.answering)
+    silent = replace(next(RegionStream(config.data, 7).epoch(0)), questions=())
+    answered = task.learn(task.model, task.prepare(silent), nullcontext, lambda loss: loss)
+    line = task.describe(answered)
+    assert (line["loss"], line["accuracy"], line["questions"], line["outside"]) == (0, 0, 0, 0)
+    assert any(p.grad is not None for p in task.model.parameters())
     assert all(not p.grad.any() for p in task.model.parameters() if p.grad is not None)
 
 
