@@ -17,17 +17,24 @@ _CLIPS, _STEPS, _EVERY = 700, 400, 50
 
 def measure(scratch: Path, rounds: int) -> dict[str, Any]:
     """For each of ``rounds`` seeds: mean training loss of every 50 steps, and recall at 1 among the held-out clips."""
-    data, manifest, shards = scratch / "data", scratch / "shapes.parquet", scratch / "shards"
-    _run("data_specs", "make-shapes", "--videos", str(_CLIPS), "--seed", "0", "--out", str(data))
-    _run("data_specs", "build", "shapes", "--root", str(data), "--out", str(manifest))
-    _run("extract", "run", "--manifest", str(manifest), "--root", str(data), "--out", str(shards), "--frames", "2")
+    _, shards = made_shapes(scratch, _CLIPS, 2)
     return {f"seed_{seed}": _curve(scratch, shards, seed) for seed in range(rounds)}
 
 
+def made_shapes(scratch: Path, clips: int, frames: int, protocol: str = "first-caption") -> tuple[Path, Path]:
+    """The manifest and the shards of so many made clips, of which 3 of 5 train."""
+    data, manifest, shards = scratch / "data", scratch / "shapes.parquet", scratch / "shards"
+    run("data_specs", "make-shapes", "--videos", str(clips), "--seed", "0", "--out", str(data))
+    run("data_specs", "build", "shapes", "--root", str(data), "--protocol", protocol, "--out", str(manifest))
+    run("extract", "run", "--manifest", str(manifest), "--root", str(data), "--out", str(shards),
+        "--frames", str(frames))  # fmt: skip
+    return manifest, shards
+
+
 def _curve(scratch: Path, shards: Path, seed: int) -> dict[str, Any]:
-    run, path = scratch / f"run {seed}", scratch / f"{seed}.yaml"
+    folder, path = scratch / f"run {seed}", scratch / f"{seed}.yaml"
     tree = {
-        "out": str(run),
+        "out": str(folder),
         "model": {"preset": "tiny", "feature_dim": 512},
         "data": {"shards": [str(shards)], "frames": 2, "batch_size": 32, "seed": seed},
         "validation": {"shards": [str(shards)], "every": _EVERY},
@@ -36,8 +43,8 @@ def _curve(scratch: Path, shards: Path, seed: int) -> dict[str, Any]:
         "epochs": _STEPS, "max_steps": _STEPS, "device": "cpu", "threads": 2, "seed": seed,
     }  # fmt: skip
     path.write_text(yaml.safe_dump(tree))
-    _run("train", "run", str(path))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    run("train", "run", str(path))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     held = [line["R@1"] for line in lines if line["kind"] == "validation"]
     means = [sum(losses[at : at + _EVERY]) / _EVERY for at in range(0, _STEPS, _EVERY)]
@@ -49,7 +56,12 @@ def _curve(scratch: Path, shards: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
+    """One of the commands, to its end.
+
+    Raises:
+        RuntimeError: it did not end well; with the end of what it said.
+    """
     done = subprocess.run([sys.executable, "-m", *command], cwd=CHECKOUT, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
