@@ -103,7 +103,10 @@ def build_command(
     help="Split whose answers are counted; repeat for several.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="File to write: one answer a line, or .json."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File to write: one answer a line, or .json.",
 )
 def answers_command(manifest: Path, most_frequent: int, splits: tuple[str, ...], out: Path) -> None:
     """Counts the answers of open-ended questions and writes the most frequent ones: a vocabulary to train with.
@@ -123,7 +126,10 @@ def answers_command(manifest: Path, most_frequent: int, splits: tuple[str, ...],
         raise InputError(
             f"{manifest}: no open-ended question in split {'+'.join(splits)}, so there is nothing to count"
         )
-    answers.write_vocabulary(out, vocabulary)
+    try:
+        answers.write_vocabulary(out, vocabulary)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror or error}; choose another --out") from None
     shares = answers.coverage(answers.labelled((item for item in items if item.questions), vocabulary))
     for split, share in shares.items():
         click.echo(f"{share.percent:.1f} % of {split} ({share.covered:,} of {share.asked:,} questions) are covered")

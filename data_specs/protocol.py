@@ -92,6 +92,8 @@ class ProtocolSpec(Settings):
     ties:       equal scores: the expected rank over all their orders.
     answers:    the vocabulary of open-ended questions.
     choices:    the form of multiple-choice rows.
+    splits_as:  other protocols in which no clip is in another split than here; what was learnt under one of them can be
+                told from what is asked here by the names of the splits.
     ids:        role of the file that maps the question files' numbers to ids.
     """
 
@@ -104,6 +106,7 @@ class ProtocolSpec(Settings):
     ties: Literal["expected"] = "expected"
     answers: AnswerSpec | None = None
     choices: ChoiceSpec | None = None
+    splits_as: tuple[Words, ...] = ()
     ids: Words | None = None
     splits: dict[SplitName, SplitSpec] = Field(min_length=1)
     notes: str = ""

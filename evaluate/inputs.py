@@ -11,9 +11,9 @@ from data_specs.errors import InputError
 from data_specs.manifest import Manifest, read_manifest
 from data_specs.shards import file_sha256
 from evaluate.options import EvaluationOptions
-from evaluate.protocol import Plan, PlanT, refusal, without, write_missing
+from evaluate.protocol import Plan, PlanT, refusal, splits_alike, without, write_missing
 from evaluate.result import SEED
-from evaluate.setting import setting_of
+from evaluate.setting import Setting, setting_of
 from evaluate.stored import StoredShards, read_stored
 from train.config import ModelConfig
 from train.history import Learnt, read_history
@@ -79,7 +79,7 @@ class Inputs:
         return {
             "protocol": plan.name,
             "splits": plan.splits,
-            "setting": options.setting or setting_of(self.history, self.manifest.info.dataset, plan.splits),
+            "setting": options.setting or self._setting(plan),
             "videos": len(plan.items),
             "videos_planned": len(planned.items),
             "missing": missing,
@@ -93,6 +93,11 @@ class Inputs:
             "history": self.history,
             "note": options.note,
         }
+
+    def _setting(self, plan: Plan) -> Setting:
+        info = self.manifest.info
+        protocol = info.protocol.rpartition("/")[2]
+        return setting_of(self.history, info.dataset, plan.splits, protocol, splits_alike(info.dataset, protocol))
 
 
 def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:

@@ -132,6 +132,12 @@ def protocol_queries(info: ManifestInfo) -> Queries:
     return load_spec(info.dataset).protocol(info.protocol or None)[1].queries
 
 
+def splits_alike(dataset: str, protocol: str) -> tuple[str, ...]:
+    """The data set's protocols in which the names of splits mean the same clips as in this one, itself left out."""
+    known = load_spec(dataset).protocols if dataset in spec_names() else {}
+    return known[protocol].splits_as if protocol in known else ()
+
+
 def without(plan: PlanT, absent: Collection[str]) -> PlanT:
     """The plan with the videos named by ``absent``, and what is asked about them, left out.
 

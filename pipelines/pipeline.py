@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 
 from data_specs.configuration import Settings, build, override, read_yaml
 from data_specs.errors import InputError, did_you_mean
-from pipelines.filling import fill_argument, fill_tree, has_value, resolve
+from pipelines.filling import WHEN, fill_argument, fill_tree, has_value, resolve
 from pipelines.need import Need
 
 AUTO = "auto"
@@ -197,7 +198,21 @@ def load_pipeline(name: str, assignments: tuple[str, ...] = ()) -> tuple[Pipelin
         for step in pipeline.steps
     )
     given = frozenset(key for key in values if values[key] != defaults[key])
-    return pipeline.model_copy(update={"steps": steps}), resolve(values, given)
+    resolved = resolve(values, given)
+    for assignment in others:
+        _refuse_unheard(assignment, configs, resolved)
+    return pipeline.model_copy(update={"steps": steps}), resolved
+
+
+def _refuse_unheard(assignment: str, configs: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuses a key below a part of a configuration that is left out with these values."""
+    node: Any = configs
+    *parents, _ = assignment.partition("=")[0].split(".")
+    for key in parents:
+        node = node.get(key) if isinstance(node, dict) else None
+        when = node.get(WHEN) if isinstance(node, dict) else None
+        if when is not None and not has_value(values[when]):
+            raise InputError(f"--set {assignment}: {key} is left out, as {when} is {values[when]!r}; set {when}, too")
 
 
 def _check_values(pipeline: Pipeline, values: dict[str, Any]) -> None:

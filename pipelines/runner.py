@@ -25,8 +25,8 @@ LEDGER = "pipeline.json"
 class StepFailed(click.ClickException):
     """A step ended with an exit code that it may not; the runner exits with the same one."""
 
-    def __init__(self, step: Step, code: int, command: list[str]) -> None:
-        without = f"; to go on without it: --set {step.when[0]}=false" if step.needs else ""
+    def __init__(self, step: Step, code: int, command: list[str], could_be_left_out: bool = False) -> None:
+        without = f"; to go on without it: --set {step.when[0]}=false" if could_be_left_out else ""
         super().__init__(
             f"step {step.name!r} failed with exit code {code}; it was: python -m {' '.join(command)}{without}"
         )
@@ -58,7 +58,7 @@ def run_pipeline(pipeline: Pipeline, values: dict[str, Any]) -> None:
         code = _run(command)
         table.add_row(step.about, f"{time.monotonic() - started:.1f}")
         if code != 0 and code not in step.allow:
-            raise StepFailed(step, code, command)
+            raise StepFailed(step, code, command, step.is_automatic(values))
     console.print(table)
     for expectation in pipeline.expect:
         _check(expectation, values)

@@ -162,13 +162,15 @@ class ValidationConfig(Settings):
     ``answering``, all their open-ended questions.
 
     shards, splits: as in ``data``. every: steps between two validations; the last step always has one.
-    samples: at most so many clips, the first of the shards.
+    samples: at most so many clips, the first of the shards. optional: go without where none of the shards is of these
+    splits.
     """
 
     shards: tuple[AnyLocation, ...] = Field(min_length=1)
     splits: tuple[str, ...] = Field(("val",), min_length=1)
     every: PositiveInt = 1000
     samples: PositiveInt = 1000
+    optional: bool = False
 
 
 class StartConfig(Settings):

@@ -16,9 +16,11 @@ FORMAT_VERSION = 1
 
 
 class LearntFrom(Settings):
-    """A folder of shards: the data set's name, the manifest it was extracted by, and the splits that were taken."""
+    """A folder of shards: the data set's name and the protocol (``1k-A``; empty: it has none) by which its clips were
+    split, the manifest it was extracted by, and the splits that were taken."""
 
     dataset: str
+    protocol: str = ""
     manifest_sha256: str
     splits: tuple[str, ...]
 

@@ -37,7 +37,6 @@ from train.reading.sources import Shard, Source, open_sources
 from train.reading.texts import Asked
 
 MAX_CORRUPT_IN_A_ROW = 100
-MAX_SILENT_IN_A_ROW = 100
 T = TypeVar("T")
 
 
@@ -79,7 +78,6 @@ class RegionStream:
         self._plan.check(world)
         self.corrupt: Counter[str] = Counter()
         self._in_a_row = 0
-        self._silent_in_a_row = 0
         self._readers: Readers | None = None
         self._reader = PartReader(self._plan, Consumer(rank, world))
         self._assembly = Assembly(room_shape(self._plan, Consumer(rank, world)), pinned)
@@ -133,8 +131,7 @@ class RegionStream:
         sequence. Given up half-way it must be closed: that ends its reading processes.
 
         Raises:
-            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption, or
-                too many in a row no question, where that is what is taken.
+            InputError: a shard is gone, cut or changed, too many samples are corrupt, or a sample has no caption.
             ReaderDied: a reading process was killed.
         """
         made = self._in_processes if self.config.workers else self._in_this_process
@@ -167,7 +164,6 @@ class RegionStream:
         with closing(self._reader.parts(epoch, start, self._assembly.begin)) as parts:
             for part in parts:
                 self._count(part)
-                self._count_silent(part)
                 yield self._finished([part])
 
     def _in_processes(self, epoch: int, start: int) -> Iterator[Batch]:
@@ -180,7 +176,6 @@ class RegionStream:
                 self._assembly.begin()
                 for part, room in parts:
                     self._count(part)
-                    self._count_silent(part)
                     self._assembly.add(len(part), room)
                 yield self._finished([part for part, _ in parts])
             whole = True
@@ -208,17 +203,6 @@ class RegionStream:
             self.check_corrupt()
         if slot < part.slots:
             self._in_a_row = 0
-
-    def _count_silent(self, part: Part) -> None:
-        """Stops where clip after clip has no question, though questions are taken."""
-        asking = {asked.clip for asked in part.questions}
-        for row, key in enumerate(part.keys if self.config.questions else ()):
-            self._silent_in_a_row = 0 if row in asking else self._silent_in_a_row + 1
-            if self._silent_in_a_row >= min(MAX_SILENT_IN_A_ROW, self.num_samples):
-                raise InputError(
-                    f"{self._silent_in_a_row} samples in a row have no open-ended question, {key} the last, so there is"
-                    " nothing to learn to answer; give others with data.shards, or take captions with data.questions=0"
-                )
 
 
 def _joined_questions(parts: list[Part]) -> Iterator[Asked]:

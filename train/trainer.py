@@ -26,6 +26,7 @@ from train.keeping.checkpoint_writer import CheckpointWriter, SaveError
 from train.keeping.ema import Ema
 from train.keeping.run_state import RunState
 from train.optimiser import learning_rate, make_optimiser
+from train.reading.sources import has_splits
 from train.resolution import resolved
 from train.run.finiteness import FiniteNumbers
 from train.run.interruption import Interruptions
@@ -91,7 +92,9 @@ class Trainer:
             )
         self.before = read_history(config.start.model) if config.start is not None else ()
         self.task = task_of(config)
-        self.validation = self.task.validation(self.stream.sources[:1]) if config.validation is not None else None
+        held = config.validation
+        goes_without = held is None or (held.optional and not has_splits(held.shards, held.splits))
+        self.validation = None if goes_without else self.task.validation(self.stream.sources[:1])
         self.model = self.task.model.to(self.device)
         steps = config.epochs * self.stream.batches_per_epoch
         self.total_steps = min(steps, config.max_steps or steps)
@@ -259,6 +262,8 @@ class Trainer:
         )
         if stream.batch_size < self.config.data.batch_size:
             report.say(f"data.batch_size {self.config.data.batch_size} is lowered to the data set's size")
+        if self.config.validation is not None and self.validation is None:
+            report.say(f"no shard of split {' and '.join(self.config.validation.splits)}: nothing is validated")
         for line in standing.passed_over:
             report.say(line)
         if standing.found is not None:

@@ -66,10 +66,10 @@ def multiple_choice(
             )  # fmt: skip
         if found is not None:
             with writing_to(out):
+                write_choices(out, found)  # first: hours of work do not hang on a drawing
                 page = write_report(
                     out / PAGE_NAME, found, model.loss, media_root=media_root, labels=read_labels(shards)
                 )
-                write_choices(out, found)
             _tell(console, found.result, page)
 
 

@@ -55,6 +55,8 @@ def tell_setting(console: Console, setting: Setting) -> None:
         console.print(f"WARNING: {WORDS[setting]}", style="bold red", highlight=False)
     elif setting == "unknown":
         console.print(f"setting unknown: {WORDS[setting]}", highlight=False)
+    elif setting == "other-protocol":
+        console.print(f"WARNING: {WORDS[setting]}", style="yellow", highlight=False)
 
 
 def usable_device(name: str, local_rank: int = 0) -> torch.device:

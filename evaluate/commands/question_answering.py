@@ -62,8 +62,8 @@ def question_answering(
         if found is not None:
             labels = read_labels(shards)
             with writing_to(out):
+                write_answers(out, found)  # first: hours of work do not hang on a drawing
                 page = write_report(out / PAGE_NAME, found, inputs.stored, media_root=media_root, labels=labels)
-                write_answers(out, found)
             _tell(console, found.result, page)
 
 

@@ -73,15 +73,14 @@ def retrieval(
 
 
 def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | None, labels: tuple[str, ...]) -> Path:
-    """The result comes last: where it stands, all else does."""
+    """Tables, then the result, then the page: hours of work do not hang on a drawing."""
     with writing_to(out):
-        page = write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
         asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
         facts = found.result.model_dump(mode="json", include=_FACTS)
         write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)
         write_ranks(out / RANKS_NAME, found.scores, asked, found.by_sentence, found.by_video, facts)
         atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
-    return page
+        return write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
 
 
 def _tell(console: Console, result: RetrievalResult, page: Path) -> None:

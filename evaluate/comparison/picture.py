@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from evaluate.comparison.curves import NAMES, Chart, charts, short_number
 from evaluate.comparison.groups import Group
+from evaluate.drawing.paper.canvas import png, without_formulas
 from evaluate.published.figures import headline
 
 COLOURS = ("#0072b2", "#b34a00", "#00684a", "#7a3e8f")
@@ -21,6 +21,7 @@ INK = "#15202b"
 _WIDTH, _LINE, _PANEL = 7.0, 0.3, 3.4
 
 
+@without_formulas
 def picture(groups: Sequence[Group]) -> bytes:
     """PNG: under each other, for every group its runs, then the charts that its runs allow."""
     panels: list[tuple[Group, Chart | None]] = []
@@ -35,9 +36,7 @@ def picture(groups: Sequence[Group]) -> bytes:
         ax.grid(True, color="#d8dee4", linewidth=0.8)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=160, facecolor="white", metadata={"Software": None})
-    return stream.getvalue()
+    return png(figure)
 
 
 def _runs(ax: Axes, group: Group) -> None:

@@ -52,7 +52,8 @@ def y_range(chart: Chart) -> tuple[float, float, float]:
     least, most = min(point.low for point in points), max(point.high for point in points)
     wanted = max(most - least, 1.0) / 4
     step = next((step for step in (0.5, 1, 2, 5, 10, 20) if step >= wanted), 25)
-    return max(step * math.floor(least / step), 0.0), min(step * math.ceil(most / step + 1e-9), 100.0), step
+    low, high = max(step * math.floor(least / step), 0.0), min(step * math.ceil(most / step + 1e-9), 100.0)
+    return (low if low < high else high - step), high, step
 
 
 def x_share(chart: Chart, value: float) -> float:

@@ -69,12 +69,11 @@ def write_report(
 
 def choose_questions(found: Answers) -> list[tuple[str, int]]:
     """(kind, question) pairs, at most ``PER_KIND`` of each kind and no video twice in one of them."""
-    right_Q, wrong_Q = np.flatnonzero(found.correct_Q == 1), np.flatnonzero(found.correct_Q == 0)
     surest = np.argsort(-found.probability_Q, kind="stable")
     orders = {
-        "right": [q for q in surest if q in set(right_Q.tolist())],
+        "right": surest[found.correct_Q[surest] == 1].tolist(),
         "unsure": surest[::-1].tolist(),
-        "wrong": [q for q in surest if q in set(wrong_Q.tolist())],
+        "wrong": surest[found.correct_Q[surest] == 0].tolist(),
     }
     chosen: list[tuple[str, int]] = []
     taken: set[int] = set()

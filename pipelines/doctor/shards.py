@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_specs.errors import InputError
 from data_specs.location import AnyLocation
@@ -15,7 +16,11 @@ from pipelines.doctor.annotations import Listed, Manifests
 from pipelines.doctor.case import Case, Evaluation, Extraction, Training
 from pipelines.doctor.finding import Finding, Level, failure, ok, warning
 
+if TYPE_CHECKING:
+    from train.config import ValidationConfig
+
 _TITLE = "shards"
+_NO_MATTER = "nothing to do; the last model is kept, as no best one is known"
 _UNKNOWN = "see the failures above"
 
 
@@ -130,10 +135,21 @@ def check_validated(case: Case, training: Training, manifests: Manifests) -> Ite
     """The splits that a training looks at while it learns: rows of the manifest, or shards that are there.
 
     Raises:
-        InputError: a split has none, or a folder has no index.
+        InputError: a split that is not optional has none, or a folder has no index.
     """
     validation = training.config.validation
-    for folder in validation.shards if validation is not None else ():
+    if validation is None:
+        return
+    try:
+        _check_splits(case, training, manifests, validation)
+    except InputError as error:
+        if not validation.optional:
+            raise
+        yield warning(_TITLE, f"step {training.step!r} will not look at held-out clips: {error.message}", _NO_MATTER)
+
+
+def _check_splits(case: Case, training: Training, manifests: Manifests, validation: ValidationConfig) -> None:
+    for folder in validation.shards:
         extraction = case.extraction_into(folder)
         listed = manifests.of(extraction.manifest) if extraction is not None else None
         for split in validation.splits if listed is not None else ():
@@ -143,7 +159,6 @@ def check_validated(case: Case, training: Training, manifests: Manifests) -> Ite
             lost = [split for split in validation.splits if split not in names]
             if lost:
                 raise InputError(f"step {training.step!r}: {folder} has no shard of split {', '.join(lost)}")
-    yield from ()
 
 
 def steps_of(training: Training, supply: Supply) -> int:

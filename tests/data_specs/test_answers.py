@@ -99,6 +99,13 @@ def test_a_counted_vocabulary_is_written_as_it_is_read(manifest: Path, tmp_path:
     assert read_answers(out) == ("cat", "dog", "ant cat")  # as training does
 
 
+def test_a_vocabulary_that_cannot_be_written(manifest: Path, tmp_path: Path) -> None:
+    for out, said in ((tmp_path, "is a directory"), (manifest / "answers.txt", "cannot be written: ")):
+        result = count(manifest, "--most-frequent", "3", "--out", str(out))
+        assert result.exit_code == 2 and said in result.output and "Traceback" not in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["m.parquet"]
+
+
 def test_the_splits_to_count_may_be_chosen(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.txt"
     assert count(manifest, "--most-frequent", "9", "--split", "val", "--out", str(out)).exit_code == 0

@@ -140,7 +140,7 @@ def test_what_the_model_has_seen_is_said_aloud(command, model_folder, tmp_path) 
     def learnt(*splits: str) -> Result:
         folder = tmp_path / "+".join(splits)
         shutil.copytree(model_folder, folder)
-        source = LearntFrom(dataset="made-up", manifest_sha256="0", splits=splits)
+        source = LearntFrom(dataset="made-up", protocol="all", manifest_sha256="0", splits=splits)
         write_history(
             folder,
             (Learnt(objective="contrastive", sources=(source,), frames=1, regions=4, steps=1, batch_size=2),),

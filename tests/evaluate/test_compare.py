@@ -22,7 +22,7 @@ from evaluate.comparison.curves import charts, short_number
 from evaluate.comparison.groups import apart, differences, grouped
 from evaluate.comparison.pairs import pairs
 from evaluate.comparison.runs import read_runs
-from evaluate.comparison.svg import x_share, y_range
+from evaluate.comparison.svg import drawing, x_share, y_range
 from evaluate.export import RANKS_NAME, Asked, write_ranks
 from evaluate.metrics import rank
 from evaluate.result import (
@@ -46,9 +46,9 @@ def provenance(**changed: object) -> Provenance:
     return Provenance.model_validate(facts | changed)
 
 
-def direction(recall: float, number: int, planned: int) -> Direction:
+def direction(recall: float, number: int, planned: int, width: float = 1) -> Direction:
     figures = {"R@1": recall, "R@5": recall + 20, "R@10": recall + 30, "MedR": 3.0, "MeanR": 9.0, "GeoMean": 40.0}
-    around = {name: (value - 2, value + 3) for name, value in figures.items()}
+    around = {name: (value - 2 * width, value + 3 * width) for name, value in figures.items()}
     return Direction(
         figures=figures, intervals=around, optimistic=figures, chance=figures, queries=number,
         queries_planned=planned, candidates=number, candidates_planned=planned,
@@ -80,10 +80,11 @@ class Maker:
         **changed: object,
     ) -> Path:
         facts = common(frames, regions, 100 - len(absent), 100, **changed)
-        result = RetrievalResult(
-            queries_rule="first", text_to_video=direction(recall, 100 - len(absent), 100),
-            video_to_text=direction(recall - 1, 100 - len(absent), 100), **facts,
-        )  # fmt: skip
+        found = {
+            "text_to_video": direction(recall, 100 - len(absent), 100),
+            "video_to_text": direction(recall - 1, 100 - len(absent), 100),
+        }
+        result = RetrievalResult(queries_rule="first", **found | facts)  # fmt: skip
         return self._write(name, "retrieval.json", result.model_dump_json(), absent)
 
     def choice(self, name: str, accuracy: float, frames: int = 8, **changed: object) -> Path:
@@ -262,6 +263,11 @@ def test_axes_hold_every_interval_in_round_numbers(make: Maker) -> None:
     (chart,) = charts(grouped(read_runs(made))[0])
     low, high, step = y_range(chart)
     assert low <= 29.0 and high >= 41.0 and 3 <= (high - low) / step <= 7
+    perfect = [
+        make.retrieval(f"perfect{f}", 100.0, frames=f, text_to_video=direction(100.0, 100, 100, 0)) for f in (1, 4)
+    ]
+    (chart,) = charts(grouped(read_runs(perfect))[0])
+    assert y_range(chart) == (99.5, 100.0, 0.5) and "<svg" in drawing(chart)
     assert [short_number(n) for n in (1, 30, 9_999, 12_800, 1_280_000, 3e9)] == [
         "1",
         "30",

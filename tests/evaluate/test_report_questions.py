@@ -91,6 +91,14 @@ def test_words_of_others_are_escaped_on_both_pages(make_world, tmp_path: Path) -
         assert EVIL in Page(text).text
 
 
+def test_words_of_others_are_no_formulas(make_world, tmp_path: Path) -> None:
+    formula, long = r"$\nothing$", "$5 or $10, " * 40
+    asked = {"globe": (Question("what", formula, formula, key="g"), Question("what", long, long, key="h"))}
+    path, found = reports.question_answering_page(tmp_path, make_world(questions=asked), frames=1)
+    assert set(found.result.confusion.answers) == {formula, long}
+    assert path.with_suffix(".png").stat().st_size > 10_000
+
+
 def test_pages_say_how_many_are_missing(make_world, tmp_path: Path) -> None:
     world = make_world(questions=reports.ASKED, absent=["jug"])
     for make, planned in ((reports.multiple_choice_page, 3), (reports.question_answering_page, 3)):

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from data_specs.errors import InputError
+from data_specs.spec import load_spec, spec_names
+from evaluate.protocol import splits_alike
 from evaluate.setting import WORDS, setting_of
 from train.history import HISTORY_NAME, Learnt, LearntFrom, read_history, write_history
 
@@ -27,6 +29,35 @@ def run(dataset: str, *splits: str) -> Learnt:
 def test_setting(history: tuple[Learnt, ...], expected: str) -> None:
     assert setting_of(history, "msrvtt", ("test",)) == expected
     assert expected in WORDS
+
+
+def under(protocol: str, *splits: str) -> Learnt:
+    source = LearntFrom(dataset="msrvtt", protocol=protocol, manifest_sha256="0", splits=splits)
+    return run("webvid", "train").model_copy(update={"sources": (source,)})
+
+
+@pytest.mark.parametrize(
+    ("learnt", "asked", "expected"),
+    [
+        (("1k-A", "train"), "1k-A", "tuned"),
+        (("1k-A", "train"), "full", "other-protocol"),
+        (("1k-A", "train"), "mc", "other-protocol"),
+        (("full", "train", "val"), "mc", "tuned"),
+        (("full", "train", "test"), "qa", "seen"),
+        (("qa", "train"), "1k-A", "other-protocol"),
+    ],
+)
+def test_splits_of_other_protocols_are_other_clips(learnt: tuple[str, ...], asked: str, expected: str) -> None:
+    history = (under(*learnt),)
+    assert setting_of(history, "msrvtt", ("test",), asked, splits_alike("msrvtt", asked)) == expected
+    assert setting_of((*history, run("webvid", "train")), "msvd", ("test",), "qa") == "zero-shot"
+
+
+def test_protocols_that_split_alike_say_so_of_each_other() -> None:
+    for dataset in spec_names():
+        known = load_spec(dataset).protocols
+        for name, protocol in known.items():
+            assert all(name in known[other].splits_as for other in protocol.splits_as)
 
 
 def test_history_comes_back(tmp_path: Path) -> None:

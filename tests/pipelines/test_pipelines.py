@@ -60,6 +60,10 @@ def test_steps_are_commands_that_exist(name: str, everything: bool) -> None:
         (["finetune-msvd", "--set", "start=nowhere"], "nowhere is not there: a model/ folder to start from"),
         (["finetune-msvd", "--set", "validate=perhaps"], "validate is true or false, not 'perhaps'"),
         (["finetune-msvd", "--set", "questions=perhaps"], "questions is true, false or auto, not 'perhaps'"),
+        (
+            ["finetune-msvd", "--set", "start=scratch", "--set", "tune.start.model=m"],
+            "--set tune.start.model=m: start is left out, as start is None; set start, too",
+        ),
         (["smoke", "--set", "out=setup.cfg"], "is no folder"),
         (["smoke", "--set", "out=s3://bucket/runs"], "pipelines write to folders"),
     ],

@@ -225,9 +225,10 @@ def test_a_clip_without_a_question_asks_nothing(make_shards: Callable[..., Path]
 
 
 def test_clips_of_which_none_has_a_question(make_shards: Callable[..., Path], tmp_path: Path) -> None:
+    """A rank's share may be silent for long, so the stream gives it on; what is held out is looked at whole."""
     folder = make_shards(tmp_path, (3, 2), told=lambda number: told(number) | CHOOSES)
-    with pytest.raises(InputError, match=r"5 samples in a row have no open-ended question, clip.* the last"):
-        next(stream(folder, batch_size=5, questions=1).epoch(0))
+    with closing(stream(folder, batch_size=5, questions=1, rounds=50)) as found:
+        assert all(len(batch.keys) == 5 and not batch.questions for batch in found.epoch(0))
     with pytest.raises(InputError, match="no open-ended question about the splits train"):
         list(sequential(config_of(folder, questions=1), 7, most=9, batch_size=4))
 

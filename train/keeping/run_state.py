@@ -99,8 +99,9 @@ class RunState:
         shards, _, rest = found.partition(_AND)
         if shards != self.stream.fingerprint:
             raise InputError(
-                f"{self.config.out}: the shards are not those that this run was started on, so its place in them is"
-                " lost; give the old ones with --set data.shards=[FOLDER], or start a new run with --set out=FOLDER"
+                f"{self.config.out}: the shards are not those that this run was started on (or an older version of this"
+                " program drew from them in another way), so its place in them is lost; give the old ones with --set"
+                " data.shards=[FOLDER], or start a new run with --set out=FOLDER"
             )
         if rest != self.task.fingerprint:
             raise InputError(

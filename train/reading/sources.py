@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_specs.errors import InputError, did_you_mean
-from data_specs.location import Location, is_local, store_errors
+from data_specs.location import AnyLocation, Location, is_local, store_errors
 from data_specs.series import parse_shard_name
 from data_specs.shard_index import ShardEntry, ShardIndex, read_index
 from data_specs.shards import Provenance, committed
@@ -83,6 +83,20 @@ def open_sources(config: DataConfig) -> tuple[Source, ...]:
             raise InputError(f"data.splits: no shard of split {split!r} in {listed}: {did_you_mean(split, splits)}")
     refuse_unlike(sources)
     return tuple(sources)
+
+
+def has_splits(folders: Sequence[AnyLocation], splits: Sequence[str]) -> bool:
+    """Whether each of the splits has a shard in one of the folders, by their indexes.
+
+    Raises:
+        InputError: a folder has no index.
+    """
+    found: set[str] = set()
+    for folder in folders:
+        with store_errors(folder):
+            names = [parse_shard_name(entry.url.removesuffix(".tar")) for entry in read_index(folder).shardlist]
+        found |= {name.split for name in names if name is not None}
+    return found >= set(splits)
 
 
 def _open(folder: Location, splits: Sequence[str]) -> tuple[Source, set[str]]:

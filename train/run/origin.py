@@ -40,5 +40,6 @@ def learnt_in(config: TrainConfig, task: Task, stream: RegionStream, steps: int)
 
 def _learnt_from(source: Source) -> LearntFrom:
     made = source.provenance
-    name = made.dataset.partition("/")[0]  # its protocol stands behind that: the splits of all are taken for the same
-    return LearntFrom(dataset=name, manifest_sha256=made.manifest_sha256, splits=source.splits)
+    name, *rest = made.dataset.split("/")  # name/protocol, where the protocol may begin with the name again
+    protocol = rest[-1] if rest else ""
+    return LearntFrom(dataset=name, protocol=protocol, manifest_sha256=made.manifest_sha256, splits=source.splits)

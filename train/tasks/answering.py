@@ -31,6 +31,7 @@ from train.stream import Asked, Batch
 from train.validation import Autocast, HeldOut
 
 OUTSIDE = -1  # the label of an answer that the vocabulary does not hold
+SILENCE = 100  # batches without a single question, over all ranks, since the run began
 PATIENCE = 10  # batches without a single known answer; a few may be chance
 
 
@@ -95,7 +96,8 @@ class Answering:
         self._take_over_head(answering)
         self._labels = {answer: label for label, answer in enumerate(answers)}
         self._text = TextSizes.of(self.base.text_encoder.backbone)
-        self._met, self._met_known = 0, False
+        self._met = self._silent = 0
+        self._met_asked = self._met_known = False
 
     def prepare(self, batch: Batch) -> Questions:
         """Tokenizes the questions and looks up their answers."""
@@ -133,19 +135,33 @@ class Answering:
         """Loss and accuracy over the questions whose answers are known, how many these are, and the others.
 
         Raises:
-            InputError: the vocabulary held none of the answers of the first ``PATIENCE`` batches.
+            InputError: nothing was asked in the first ``SILENCE`` batches, or the vocabulary held none of the answers
+                of the first ``PATIENCE`` batches in which something was.
         """
         numbers = torch.stack([answered.total.double(), answered.right, answered.known, answered.outside]).tolist()
         loss, right, known, outside = numbers
-        self._met, self._met_known = self._met + 1, self._met_known or known > 0
+        self._look(int(known), int(outside))
+        accuracy = right / known if known else 0.0
+        return {"loss": loss, "accuracy": accuracy, "questions": int(known), "outside": int(outside)}
+
+    def _look(self, known: int, outside: int) -> None:
+        """Stops a run that has nothing to learn, rather than after hours."""
+        if known + outside:
+            self._met, self._met_asked, self._met_known = self._met + 1, True, self._met_known or known > 0
+        else:
+            self._silent += 1
+        if not self._met_asked and self._silent >= SILENCE:
+            folders = ", ".join(map(str, self.config.data.shards))
+            raise InputError(
+                f"{folders}: no open-ended question in the first {SILENCE} batches, so there is nothing to learn to"
+                " answer; give others with data.shards, or take captions with data.questions=0"
+            )
         if not self._met_known and self._met >= PATIENCE:
             assert self.config.answering is not None
             raise InputError(
                 f"{self.config.answering.answers}: holds none of the answers of the first {PATIENCE} batches, so there"
                 " is nothing to learn; give the vocabulary of these questions with --set answering.answers=FILE"
             )
-        accuracy = right / known if known else 0.0
-        return {"loss": loss, "accuracy": accuracy, "questions": int(known), "outside": int(outside)}
 
     def cost(self, questions: Questions, ranks: int) -> StepCost:
         """Both encoders, and the head."""

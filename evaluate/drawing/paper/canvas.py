@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,6 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 BLUE, ORANGE, INK, SOFT, RULE = "#0072b2", "#b34a00", "#15202b", "#566370", "#d8dee4"
 HATCH = "////"
 INCHES, DPI = 10.0, 160  # 1,600 pixels across
+without_formulas = rc_context({"text.parse_math": False})
+"""Decorates what draws texts of others: one with two dollar signs is no formula."""
 
 
 def panels(heights: Sequence[float], columns: int, title: str) -> tuple[Figure, np.ndarray]:
@@ -67,6 +70,11 @@ def bars(
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, min(most * 1.12 + 3, 112))
+
+
+def short(text: str, most: int = 28) -> str:
+    """The text, or its beginning."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def png(figure: Figure) -> bytes:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from evaluate.drawing.beside import Beside
-from evaluate.drawing.paper.canvas import bars, panels, plain, png
+from evaluate.drawing.paper.canvas import bars, panels, plain, png, without_formulas
 from evaluate.drawing.paper.published import draw_published, height
 from evaluate.result import MultipleChoiceResult, described
 
 
+@without_formulas
 def multiple_choice_png(result: MultipleChoiceResult, beside: Beside, partial: str) -> bytes:
     """``partial`` (``992/1000 videos``) stands in every title where something is missing."""
     noted = f" ({partial})" if partial else ""

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from evaluate.drawing.beside import Beside
-from evaluate.drawing.paper.canvas import INK, bars, panels, plain, png, whole_row
+from evaluate.drawing.paper.canvas import INK, bars, panels, plain, png, short, whole_row, without_formulas
 from evaluate.drawing.paper.published import draw_published, height
 from evaluate.result import Confusion, QuestionAnsweringResult, described
 
@@ -14,13 +14,14 @@ MOST_GROUPS = 10
 PALE = 1.7  # end of the colours, above the largest share: dark figures stay readable on all of them
 
 
+@without_formulas
 def question_answering_png(result: QuestionAnsweringResult, beside: Beside, partial: str) -> bytes:
     """``partial`` (``992/1000 videos``) stands in every title where something is missing."""
     noted = f" ({partial})" if partial else ""
     groups = result.by_answer_type[:MOST_GROUPS]
     title = f"Question answering on {described(result)}{noted}"
     figure, axes = panels([max(1.5 + 0.3 * len(groups), 4.4), height(beside)], 2, title)
-    names = ["all", *(group.name for group in groups), f"always “{result.majority_answer}”"]
+    names = ["all", *(short(group.name) for group in groups), f"always “{short(result.majority_answer)}”"]
     counts = [result.questions, *(group.questions for group in groups), result.questions]
     bars(
         axes[0, 0],
@@ -43,8 +44,9 @@ def _confusion(ax: Axes, confusion: Confusion, noted: str) -> None:
         text = f"{int(counts[row, column])}"
         weight = "bold" if row == column else "normal"
         ax.text(column, row, text, ha="center", va="center", fontsize=8.5, color=INK, weight=weight)
-    ax.set_xticks(range(counts.shape[1]), [*confusion.answers, "another"], rotation=45, ha="right")
-    ax.set_yticks(range(len(confusion.answers)), confusion.answers)
+    names = [short(answer, 20) for answer in confusion.answers]
+    ax.set_xticks(range(counts.shape[1]), [*names, "another"], rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("answer given", fontsize=9.5)
     plain(ax, f"Right answer (row) and given{noted}", "both")
     ax.grid(False)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from evaluate import metrics
 from evaluate.drawing.beside import Beside
 from evaluate.drawing.charts import NAMES, band_name, curve_steps, rank_edges
-from evaluate.drawing.paper.canvas import BLUE, ORANGE, SOFT, panels, plain, png, whole_row
+from evaluate.drawing.paper.canvas import BLUE, ORANGE, SOFT, panels, plain, png, whole_row, without_formulas
 from evaluate.drawing.paper.published import draw_published, height
 from evaluate.result import described
 from evaluate.retrieval import Retrieval
 
 
+@without_formulas
 def retrieval_png(found: Retrieval, beside: Beside, partial: str) -> bytes:
     """``partial`` (``992/1000 videos``) stands in every title where something is missing."""
     title = f"Retrieval on {described(found.result)}{', ' + partial if partial else ''}"

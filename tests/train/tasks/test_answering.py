@@ -29,7 +29,7 @@ from train.config import ModelConfig, TrainConfig
 from train.history import read_history
 from train.model import RegionTextModel
 from train.stream import RegionStream
-from train.tasks.answering import PATIENCE, Accuracy, Answering, Questions
+from train.tasks.answering import PATIENCE, SILENCE, Accuracy, Answering, Questions
 from train.trainer import Trainer, train
 
 ANSWERS = (*COLOURS, *SHAPES)
@@ -200,6 +200,9 @@ def test_clips_of_which_nothing_is_asked(settings: Callable[..., TrainConfig], c
     answered = task.learn(task.model, task.prepare(silent), nullcontext, lambda loss: loss)
     line = task.describe(answered)
     assert (line["loss"], line["accuracy"], line["questions"], line["outside"]) == (0, 0, 0, 0)
+    with pytest.raises(InputError, match=rf"no open-ended question in the first {SILENCE} batches"):
+        for _ in range(SILENCE - 1):
+            task.describe(answered)
     assert any(p.grad is not None for p in task.model.parameters())
     assert all(not p.grad.any() for p in task.model.parameters() if p.grad is not None)
 
