@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
@@ -28,6 +27,7 @@ from evaluate.options import EvaluationOptions
 from evaluate.questions import QuestionPlan, settled_questions
 from evaluate.result import SEED, MultipleChoiceResult, counted, described
 from evaluate.similarity import score_pairs, score_parts
+from evaluate.tables import write_table
 from train.distributed import Ranks
 from train.model import RegionTextModel
 
@@ -127,9 +127,7 @@ def write_choices(folder: Path, found: Choices) -> None:
         found.picks.first_Q,
         found.correct_Q,
     ]
-    table = pa.table([pa.array(c, field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
-    with atomic.replacing(folder / TABLE_NAME) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(folder / TABLE_NAME, columns, SCHEMA)
     atomic.write_text(folder / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
 
 

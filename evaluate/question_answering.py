@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
@@ -26,6 +25,7 @@ from evaluate.inputs import Inputs
 from evaluate.options import EvaluationOptions
 from evaluate.questions import QuestionPlan, settled_questions
 from evaluate.result import SEED, Confusion, QuestionAnsweringResult, QuestionGroup, counted, described
+from evaluate.tables import write_table
 from train.answering import AnsweringModel
 from train.distributed import Ranks
 
@@ -122,9 +122,7 @@ def write_answers(folder: Path, found: Answers) -> None:
         [None if np.isnan(p) else p for p in found.right_probability_Q],
         found.correct_Q,
     )
-    table = pa.table([pa.array(c, field.type) for c, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
-    with atomic.replacing(folder / TABLE_NAME) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(folder / TABLE_NAME, columns, SCHEMA)
     atomic.write_text(folder / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
 
 

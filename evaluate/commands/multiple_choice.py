@@ -11,7 +11,7 @@ from rich.table import Table
 
 from data_specs.shard_index import read_labels
 from evaluate.commands.cache import cache_options, opened_store
-from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
+from evaluate.commands.options import chosen, evaluation_options, tell_setting
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
@@ -25,6 +25,7 @@ from evaluate.multiple_choice import (
 )
 from evaluate.reports.multiple_choice import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import MultipleChoiceResult, counted
+from train.device import choose_device
 from train.model import RegionTextModel
 
 
@@ -53,7 +54,7 @@ def multiple_choice(
         console = Console(stderr=True, quiet=not ranks.is_first)
         ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
-        own = ranks.agree(lambda: usable_device(device, ranks.local))
+        own = ranks.agree(lambda: choose_device(device, ranks.local))
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
         with (
             Progress(console=console, transient=True) as bar,

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 from rich.console import Console
 
-from data_specs.errors import InputError
 from data_specs.manifest import SPLITS
 from evaluate.setting import WORDS, Setting
 
@@ -57,19 +55,3 @@ def tell_setting(console: Console, setting: Setting) -> None:
         console.print(f"setting unknown: {WORDS[setting]}", highlight=False)
     elif setting == "other-protocol":
         console.print(f"WARNING: {WORDS[setting]}", style="yellow", highlight=False)
-
-
-def usable_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device that ``--device`` names; ``auto`` is a GPU where there is one, and a GPU is this rank's own.
-
-    Raises:
-        InputError: this machine does not have it.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device("cuda", local_rank) if name == "cuda" else torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return device

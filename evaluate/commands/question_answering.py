@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from data_specs.shard_index import read_labels
-from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
+from evaluate.commands.options import chosen, evaluation_options, tell_setting
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
@@ -25,6 +25,7 @@ from evaluate.question_answering import (
 from evaluate.reports.question_answering import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import QuestionAnsweringResult, QuestionGroup, counted
 from train.answering import AnsweringModel
+from train.device import choose_device
 
 
 @click.command("question-answering")
@@ -51,7 +52,7 @@ def question_answering(
         console = Console(stderr=True, quiet=not ranks.is_first)
         ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
-        own = ranks.agree(lambda: usable_device(device, ranks.local))
+        own = ranks.agree(lambda: choose_device(device, ranks.local))
         model = ranks.agree(lambda: AnsweringModel.from_pretrained(model_folder, device=own))
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("answering questions", total=None)

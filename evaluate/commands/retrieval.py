@@ -13,7 +13,7 @@ from data_specs import atomic
 from data_specs.shard_index import read_labels
 from evaluate import metrics
 from evaluate.commands.cache import cache_options, opened_store
-from evaluate.commands.options import chosen, evaluation_options, tell_setting, usable_device
+from evaluate.commands.options import chosen, evaluation_options, tell_setting
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
@@ -22,6 +22,7 @@ from evaluate.reports.retrieval import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult, counted
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
 from train.config import LossConfig
+from train.device import choose_device
 from train.model import RegionTextModel
 
 BESIDE = (PAGE_NAME, PICTURE_NAME, SIMILARITY_NAME, RANKS_NAME)
@@ -56,7 +57,7 @@ def retrieval(
         console = Console(stderr=True, quiet=not ranks.is_first)
         ranks.agree(lambda: begin(out, (RESULT_NAME, *BESIDE)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
-        own = ranks.agree(lambda: usable_device(device, ranks.local))
+        own = ranks.agree(lambda: choose_device(device, ranks.local))
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
         with (
             Progress(console=console, transient=True) as bar,

@@ -76,7 +76,7 @@ def test_missing_items_exit_1_with_one_line(command, make_world) -> None:
         ({"model": "no-such-folder"}, [], "no-such-folder is not a model"),
         ({"manifest": "no-such.parquet"}, [], "no such manifest"),
         ({"shards": "no-such-folder"}, [], "no such folder of shards"),
-        ({"device": "abacus"}, [], "--device abacus"),
+        ({"device": "abacus"}, [], "device: 'abacus' is none"),
         ({"frames": "9"}, [], "at most 3"),
         ({"queries": "some"}, [], "'some'"),
         ({"frames": "0"}, [], "0"),

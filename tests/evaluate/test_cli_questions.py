@@ -108,7 +108,7 @@ def test_missing_videos_exit_1_and_leave_no_earlier_result(given, tmp_path, task
         ("multiple-choice", ["--split", "val"], "'val' has no rows"),
         ("question-answering", ["--frames", "9"], "at most 3"),
         ("multiple-choice", ["--cache", "x", "--no-cache"], "give one of them"),
-        ("question-answering", ["--device", "abacus"], "--device abacus"),
+        ("question-answering", ["--device", "abacus"], "device: 'abacus' is none"),
     ],
 )
 def test_bad_usage_exits_2_with_one_line(given, tmp_path, task: str, more: list[str], said: str) -> None:
