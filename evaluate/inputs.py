@@ -13,10 +13,10 @@ from data_specs.shards import file_sha256
 from evaluate.options import EvaluationOptions
 from evaluate.protocol import Plan, PlanT, refusal, splits_alike, without, write_missing
 from evaluate.result import SEED
-from evaluate.setting import Setting, setting_of
+from evaluate.setting import WORDS, Setting, setting_of
 from evaluate.stored import StoredShards, read_stored
 from train.config import ModelConfig
-from train.history import Learnt, read_history
+from train.history import HISTORY_NAME, Learnt, read_history
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +30,16 @@ class Inputs:
     manifest_sha256: str
     manifest_path: Path
 
-    def settle(self, plan: PlanT, out: Path, allow_missing: bool, writes: bool = True) -> PlanT:
+    def settle(self, plan: PlanT, out: Path, options: EvaluationOptions, writes: bool = True) -> PlanT:
         """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
 
         ``writes`` is for one rank alone: it writes the list of what is missing, or removes an old one.
 
         Raises:
             MissingItemsError: something is missing and that is not allowed; the list is in ``out``.
-            InputError: nothing is left.
+            InputError: nothing is left, or the setting is given otherwise than the model's history has it.
         """
+        self._setting(plan, options)
         listed = out / plan.missing_name
         absent = frozenset(plan.ids) - self.stored.shard_of.keys()
         if writes and absent:
@@ -47,7 +48,7 @@ class Inputs:
             listed.unlink(missing_ok=True)
         if not absent:
             return plan
-        if not allow_missing:
+        if not options.allow_missing:
             raise refusal(plan, absent, listed)
         return without(plan, absent)
 
@@ -79,7 +80,7 @@ class Inputs:
         return {
             "protocol": plan.name,
             "splits": plan.splits,
-            "setting": options.setting or self._setting(plan),
+            "setting": self._setting(plan, options),
             "videos": len(plan.items),
             "videos_planned": len(planned.items),
             "missing": missing,
@@ -94,10 +95,16 @@ class Inputs:
             "note": options.note,
         }
 
-    def _setting(self, plan: Plan) -> Setting:
+    def _setting(self, plan: Plan, options: EvaluationOptions) -> Setting:
+        """As the model's history says; as the user says where that leaves it open."""
         info = self.manifest.info
         protocol = info.protocol.rpartition("/")[2]
-        return setting_of(self.history, info.dataset, plan.splits, protocol, splits_alike(info.dataset, protocol))
+        known = setting_of(self.history, info.dataset, plan.splits, protocol, splits_alike(info.dataset, protocol))
+        if options.setting in (None, known):
+            return known
+        if known not in ("unknown", "other-protocol"):
+            raise InputError(f"--setting {options.setting}: {WORDS[known]}, by its {HISTORY_NAME}; leave --setting out")
+        return options.setting
 
 
 def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:

@@ -2,8 +2,10 @@
 
 Letters: Q queries, T candidates, K a cut-off, S bootstrap resamples.
 A query may have several right candidates (a video has several captions): its rank is that of the best of them.
-Candidates of equal score have no order, so every figure is the expectation over all their orders. A model that gives
-every pair the same score therefore gets exactly what chance gets, never a perfect result.
+Candidates of exactly equal score have no order: recalls and ranks are expectations over all their orders, MedR is the
+median of the expected ranks, GeoMean of the expected recalls. A model that gives every pair the same score therefore
+gets exactly what chance gets, never a perfect result. Scores that differ by rounding alone do not tie: those of two
+copies of one clip may.
 """
 
 from __future__ import annotations

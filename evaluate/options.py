@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 
 from data_specs.configuration import Settings
+from data_specs.manifest import SPLITS
 from evaluate.protocol import DEFAULT_SPLITS
 from evaluate.setting import Setting
 
@@ -22,3 +23,9 @@ class EvaluationOptions(Settings):
     setting: Setting | None = None
     resamples: PositiveInt = 1000
     note: str = ""
+
+    @field_validator("splits")
+    @classmethod
+    def _in_their_order(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        """Each once: the same splits are the same protocol, however they were said."""
+        return tuple(sorted(dict.fromkeys(given), key=lambda split: (*SPLITS, split).index(split)))

@@ -95,7 +95,7 @@ def settled_questions(
 
     def work() -> tuple[QuestionPlan, QuestionPlan]:
         planned = plan_questions(inputs.manifest, kind, options.splits, str(inputs.manifest_path))
-        return planned, inputs.settle(planned, out, options.allow_missing, ranks.is_first)
+        return planned, inputs.settle(planned, out, options, ranks.is_first)
 
     return ranks.agree(work)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from data_specs.configuration import Settings
 from data_specs.shards import Provenance
+from evaluate.metrics import FIGURES
 from evaluate.protocol import DEFAULT_SPLITS, Queries
 from evaluate.setting import Setting
 from train.history import Learnt
@@ -53,6 +56,14 @@ class Direction(Settings):
     queries_planned: int
     candidates: int
     candidates_planned: int
+
+    @model_validator(mode="after")
+    def _whole(self) -> Direction:
+        for name in ("figures", "intervals", "optimistic", "chance"):
+            lacking = [figure for figure in FIGURES if figure not in getattr(self, name)]
+            if lacking:
+                raise ValueError(f"{name}: {lacking[0]} is missing")
+        return self
 
 
 class BothWays(Settings):

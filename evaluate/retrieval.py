@@ -115,7 +115,7 @@ def summary(result: RetrievalResult) -> str:
 
 def _plans(inputs: Inputs, out: Path, options: RetrievalOptions, writes: bool) -> tuple[RetrievalPlan, RetrievalPlan]:
     planned = plan_retrieval(inputs.manifest, options.splits, options.queries)
-    return planned, inputs.settle(planned, out, options.allow_missing, writes)
+    return planned, inputs.settle(planned, out, options, writes)
 
 
 def _scores(model: RegionTextModel, videos: VideoTable, texts: TextTable, ranks: Ranks) -> Scores | None:

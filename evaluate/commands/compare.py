@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evaluate.commands.options import EXISTING
+from evaluate.commands.out_folder import writing_to
 from evaluate.comparison.groups import Group, apart, differences, grouped
 from evaluate.comparison.page import PICTURE_NAME, write_comparison
 from evaluate.comparison.pairs import pairs
@@ -34,7 +35,8 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
     python -m evaluate compare runs/frames1 runs/frames4 runs/frames8 --out runs/frames
     """
     groups = grouped(read_runs(runs))
-    page = write_comparison(out, groups)
+    with writing_to(out):
+        page = write_comparison(out, groups)
     for i, group in enumerate(groups):
         _print(_table(group), _remarks(group, groups[:i]))
     click.echo(f"page: {page}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from data_specs.shard_index import read_labels
 from evaluate.commands.cache import cache_options, opened_store
-from evaluate.commands.options import chosen, evaluation_options, tell_setting
+from evaluate.commands.options import chosen, evaluation_options, plainly, tell_setting, title_of
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
@@ -58,7 +58,7 @@ def multiple_choice(
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
         with (
             Progress(console=console, transient=True) as bar,
-            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, bar.console.print) as store,
+            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, plainly(bar.console)) as store,
         ):
             task = bar.add_task("embedding videos", total=None)
             found = evaluate_multiple_choice(
@@ -82,8 +82,7 @@ def _tell(console: Console, result: MultipleChoiceResult, page: Path) -> None:
 
 
 def _table(result: MultipleChoiceResult) -> Table:
-    videos = counted(result.videos, result.videos_planned)
-    table = Table(title=f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
+    table = Table(title=title_of(result))
     table.add_column("")
     for name in ("accuracy", "95 %", "optimistic", "chance", "questions"):
         table.add_column(name, justify="right", no_wrap=True)

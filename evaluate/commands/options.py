@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from data_specs.manifest import SPLITS
+from evaluate.result import Evaluation, counted
 from evaluate.setting import WORDS, Setting
 
 EXISTING = click.Path(path_type=Path)
@@ -27,7 +29,7 @@ _OPTIONS = (
     click.option("--allow-missing", is_flag=True, help="Go on without missing videos, and say 9/10 everywhere."),
     click.option(
         "--setting", type=click.Choice(["zero-shot", "tuned"]),
-        help="Whether the model learnt from this data set. [as its history says]",
+        help="Whether the model learnt from this data set, where its history does not tell.",
     ),
     click.option("--media-root", type=EXISTING, help="Where the media are, for the page's frames."),
     click.option("--note", default="", help="A remark for the top of the page."),
@@ -45,6 +47,17 @@ def evaluation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def chosen(**given: Any) -> dict[str, Any]:
     """What was given, as ``EvaluationOptions`` takes it: without splits the task's own default holds."""
     return {name: value for name, value in given.items() if name != "splits" or value}
+
+
+def title_of(result: Evaluation) -> Text:
+    """What stands over a result's table. Names come from data: nothing in them is markup."""
+    videos = counted(result.videos, result.videos_planned)
+    return Text(f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
+
+
+def plainly(console: Console) -> Callable[[str], None]:
+    """Prints lines as they are."""
+    return lambda line: console.print(line, highlight=False, markup=False)
 
 
 def tell_setting(console: Console, setting: Setting) -> None:

@@ -8,9 +8,10 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from data_specs.shard_index import read_labels
-from evaluate.commands.options import chosen, evaluation_options, tell_setting
+from evaluate.commands.options import chosen, evaluation_options, tell_setting, title_of
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.inputs import open_inputs
@@ -78,8 +79,7 @@ def _tell(console: Console, result: QuestionAnsweringResult, page: Path) -> None
 
 
 def _table(result: QuestionAnsweringResult) -> Table:
-    videos = counted(result.videos, result.videos_planned)
-    table = Table(title=f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
+    table = Table(title=title_of(result))
     table.add_column("")
     for name in ("accuracy", "95 %", "questions", "covered"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -98,7 +98,7 @@ def _table(result: QuestionAnsweringResult) -> Table:
 def _add(table: Table, group: QuestionGroup, questions: str, kind: str = "") -> None:
     low, high = group.accuracy_interval
     table.add_row(
-        f"{kind}{group.name}", f"{group.accuracy:.1f}", f"{low:.1f}–{high:.1f}", questions,
+        Text(f"{kind}{group.name}"), f"{group.accuracy:.1f}", f"{low:.1f}–{high:.1f}", questions,
         f"{100 * group.covered / group.questions:.1f} %",
     )  # fmt: skip
 

@@ -13,13 +13,13 @@ from data_specs import atomic
 from data_specs.shard_index import read_labels
 from evaluate import metrics
 from evaluate.commands.cache import cache_options, opened_store
-from evaluate.commands.options import chosen, evaluation_options, tell_setting
+from evaluate.commands.options import chosen, evaluation_options, plainly, tell_setting, title_of
 from evaluate.commands.out_folder import begin, writing_to
 from evaluate.commands.ranks import among_ranks
 from evaluate.export import RANKS_NAME, SIMILARITY_NAME, Asked, write_ranks, write_similarity
 from evaluate.inputs import open_inputs
 from evaluate.reports.retrieval import PAGE_NAME, PICTURE_NAME, write_report
-from evaluate.result import BothWays, RetrievalResult, counted
+from evaluate.result import BothWays, RetrievalResult
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
 from train.config import LossConfig
 from train.device import choose_device
@@ -61,7 +61,7 @@ def retrieval(
         model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
         with (
             Progress(console=console, transient=True) as bar,
-            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, bar.console.print) as store,
+            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, plainly(bar.console)) as store,
         ):
             task = bar.add_task("embedding videos", total=None)
             found = evaluate_retrieval(
@@ -92,8 +92,7 @@ def _tell(console: Console, result: RetrievalResult, page: Path) -> None:
 
 
 def _table(result: RetrievalResult) -> Table:
-    videos = counted(result.videos, result.videos_planned)
-    table = Table(title=f"{result.protocol}, split {'+'.join(result.splits)}, {result.setting}, {videos} videos")
+    table = Table(title=title_of(result))
     for name in ("", *metrics.FIGURES):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     _add(table, result)

@@ -59,7 +59,7 @@ def _outcomes(run: Run) -> Outcomes | None:
     if not path.is_file():
         return None
     found = _ranked(path) if is_retrieval else _answered(path)
-    if not len(found.hit_Q) or abs(100.0 * found.hit_Q.mean() - run.headline.value) > 1e-3:
+    if not len(found.hit_Q) or not abs(100.0 * found.hit_Q.mean() - run.headline.value) <= 1e-3:  # not a number, too
         raise InputError(f"{path}: not of the result beside it, {run.path.name}; run that evaluation again")
     return found
 
@@ -67,7 +67,12 @@ def _outcomes(run: Run) -> Outcomes | None:
 def _answered(path: Path) -> Outcomes:
     rows = _columns(path, "key", "video", "correct").to_pylist()
     keys, videos = (tuple(str(row[name]) for row in rows) for name in ("key", "video"))
-    return Outcomes(keys, videos, np.array([row["correct"] for row in rows], np.float64))
+    if len(set(keys)) < len(keys):  # a manifest may name no keys; then rows stand in its order
+        keys = tuple(map(str, range(len(rows))))
+    try:
+        return Outcomes(keys, videos, np.array([row["correct"] for row in rows], np.float64))
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: column correct does not hold numbers; run that evaluation again") from None
 
 
 def _ranked(path: Path) -> Outcomes:

@@ -103,10 +103,10 @@ def _results_in(run: Path) -> list[Path]:
 def _read(path: Path) -> AnyResult:
     try:
         tree: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON: {error}") from None
     task = tree.get("task") if isinstance(tree, dict) else None
-    if task not in MODELS:
+    if not isinstance(task, str) or task not in MODELS:
         raise InputError(f"{path}: not a result of an evaluation: its task is {task!r}, known: {', '.join(MODELS)}")
     return build(MODELS[task], tree, str(path))
 

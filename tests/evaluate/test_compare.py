@@ -378,6 +378,23 @@ def test_answers_of_another_evaluation_are_refused(make: Maker) -> None:
         pairs(grouped(read_runs(made))[0])
 
 
+def test_questions_without_keys_are_told_apart_by_their_place(make: Maker) -> None:
+    made = [make.choice("a", 60.0), make.choice("b", 80.0)]
+    for folder, right in zip(made, (30, 40), strict=True):
+        answers(folder, [1.0] * right + [0.0] * (50 - right), key=[""] * 50)
+    (pair,) = pairs(grouped(read_runs(made))[0])
+    assert pair.difference is not None and pair.difference.points == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("correct", [[None] * 50, [float("nan")] * 50, ["x"] * 50])
+def test_a_table_without_numbers_is_refused(make: Maker, correct: list[object]) -> None:
+    made = [make.choice("a", 60.0), make.choice("b", 80.0)]
+    answers(made[0], [1.0] * 30 + [0.0] * 20)
+    answers(made[1], correct)
+    with pytest.raises(InputError, match=r"choices\.parquet: (not of the result|column correct)"):
+        pairs(grouped(read_runs(made))[0])
+
+
 def test_one_result_is_a_table_of_one(make: Maker) -> None:
     make.choice("alone", 80.0)
     result = CliRunner().invoke(main, ["compare", str(make.root / "alone"), "--out", str(make.root / "out")])
