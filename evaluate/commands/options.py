@@ -15,6 +15,7 @@ from evaluate.result import Evaluation, counted
 from evaluate.setting import WORDS, Setting
 
 EXISTING = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _OPTIONS = (
     click.option("--model", "model_folder", type=EXISTING, required=True, help="A run's model/ folder."),
     click.option("--shards", type=EXISTING, required=True, help="Folder of region shards (python -m extract run)."),
@@ -31,7 +32,7 @@ _OPTIONS = (
         "--setting", type=click.Choice(["zero-shot", "tuned"]),
         help="Whether the model learnt from this data set, where its history does not tell.",
     ),
-    click.option("--media-root", type=EXISTING, help="Where the media are, for the page's frames."),
+    click.option("--media-root", type=FOLDER, help="Where the media are, for the page's frames."),
     click.option("--note", default="", help="A remark for the top of the page."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda; a torch device."),
 )  # fmt: skip

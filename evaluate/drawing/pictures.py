@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_specs.errors import InputError
 from data_specs.failures import MediaError
 from data_specs.manifest import Item
 from data_specs.stills import still
@@ -28,13 +27,7 @@ FrameAt = Callable[[Item, float], Picture]
 
 
 def pictures(media_root: Path | None) -> FrameAt:
-    """A function from an item and a time in seconds to its frame, each decoded once.
-
-    Raises:
-        InputError: there is no such folder.
-    """
-    if media_root is not None and not media_root.is_dir():
-        raise InputError(f"--media-root {media_root}: no such folder; the page's frames would be empty")
+    """A function from an item and a time in seconds to its frame, each decoded once."""
     if media_root is None:
         return lambda item, timestamp: Picture(problem="no --media-root was given")
 

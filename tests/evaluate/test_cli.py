@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from data_specs.manifest import ManifestInfo
 from evaluate.__main__ import main
 from evaluate.result import RetrievalResult
 from train.history import Learnt, LearntFrom, write_history
@@ -80,6 +81,7 @@ def test_missing_items_exit_1_with_one_line(command, make_world) -> None:
         ({"frames": "9"}, [], "at most 3"),
         ({"queries": "some"}, [], "'some'"),
         ({"frames": "0"}, [], "0"),
+        ({"media-root": "no-such-folder"}, [], "no-such-folder"),
     ],
 )
 def test_bad_usage_exits_2_with_one_line(command, changed: dict, more: list[str], said: str) -> None:
@@ -153,6 +155,23 @@ def test_what_the_model_has_seen_is_said_aloud(command, model_folder, tmp_path) 
     assert "made-up/all, split test, seen, 4 videos" in seen.stderr
     given = command(setting="zero-shot")
     assert "(made-up/all, zero-shot, 8 queries" in given.stdout
+    for model, said in ((tmp_path / "train", "tuned: the model"), (tmp_path / "train+test", "seen: the model")):
+        denied = command(model=model, setting="zero-shot")
+        assert denied.exit_code == 2 and f"--setting zero-shot: {said}" in denied.stderr
+
+
+def test_splits_stand_in_their_order_each_once(command) -> None:
+    result = command("--split", "test", "--split", "train", "--split", "test")
+    stored = RetrievalResult.model_validate_json((command.folder / "out" / "retrieval.json").read_bytes())
+    assert result.exit_code == 0 and stored.splits == ("train", "test")
+
+
+def test_names_are_no_markup(command, make_world, tmp_path) -> None:
+    world = make_world(info=ManifestInfo("made-up", "made-up/[/b]"))
+    result = command(world=world, cache=tmp_path / "[red]")
+    again = command(world=world, cache=tmp_path / "[red]")
+    assert result.exit_code == again.exit_code == 0, again.output
+    assert "made-up/[/b], split test" in again.stderr and "[red]" in again.stderr
 
 
 def test_an_interrupted_evaluation_says_what_is_kept(command, monkeypatch) -> None:

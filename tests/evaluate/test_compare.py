@@ -418,12 +418,21 @@ def test_bad_runs_are_one_line(make: Maker) -> None:
     (make.root / "broken.json").write_text("{")
     (make.root / "other.json").write_text('{"task": "cooking"}')
     (make.root / "short.json").write_text('{"task": "retrieval"}')
+    (make.root / "list.json").write_text('{"task": ["retrieval"]}')
+    (make.root / "deep.json").write_text("[" * 100_000)
+    figures = {name: 1.0 for name in ("R@5", "R@10", "MedR", "MeanR", "GeoMean")}
+    old = direction(30.0, 100, 100).model_dump() | {"figures": figures}
+    facts = json.loads((good / "retrieval.json").read_text()) | {"text_to_video": old}
+    (make.root / "old.json").write_text(json.dumps(facts))
     for runs, said in (
         ([make.root / "none"], r"none: no such folder; python -m evaluate retrieval\|.*writes them"),
         ([make.root / "empty"], r"empty: none of retrieval.json, multiple_choice.json, .* here or in report/"),
         ([make.root / "broken.json"], "broken.json: cannot be read as JSON"),
         ([make.root / "other.json"], "other.json: not a result of an evaluation: its task is 'cooking'"),
         ([make.root / "short.json"], "short.json: key 'protocol' is missing"),
+        ([make.root / "list.json"], "list.json: not a result"),
+        ([make.root / "deep.json"], "deep.json: cannot be read as JSON"),
+        ([make.root / "old.json"], "old.json: .*figures: R@1 is missing"),
         ([good, good / "retrieval.json"], "retrieval.json is given twice"),
     ):
         with pytest.raises(InputError, match=said):
@@ -431,6 +440,8 @@ def test_bad_runs_are_one_line(make: Maker) -> None:
         result = CliRunner().invoke(main, ["compare", *map(str, runs), "--out", str(make.root / "out")])
         assert result.exit_code == 2 and len(re.findall("Error: ", result.stderr)) == 1
     assert not (make.root / "out").exists()
+    result = CliRunner().invoke(main, ["compare", str(good), "--out", str(make.root / "deep.json")])
+    assert result.exit_code == 2 and "cannot be written" in result.stderr
     assert CliRunner().invoke(main, ["compare", "--out", str(make.root / "out")]).exit_code == 2
 
 
