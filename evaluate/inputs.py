@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest, read_manifest
@@ -18,17 +19,31 @@ from evaluate.stored import StoredShards, read_stored
 from train.config import ModelConfig
 from train.history import HISTORY_NAME, Learnt, read_history
 
+ModelT = TypeVar("ModelT")
+
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
     """Everything that a result depends on, with its hashes. history: the runs that made the model."""
 
+    model_folder: Path
     model_sha256: str
     history: tuple[Learnt, ...]
     stored: StoredShards
     manifest: Manifest
     manifest_sha256: str
     manifest_path: Path
+
+    def load(self, read: Callable[[Path], ModelT]) -> ModelT:
+        """The model, as ``read`` makes it of the very files that were hashed.
+
+        Raises:
+            InputError: they are others by now, or ``read`` refuses them.
+        """
+        model = read(self.model_folder)
+        if model_hash(self.model_folder) != self.model_sha256:
+            raise InputError(f"{self.model_folder}: the model changed while it was read; run it again")
+        return model
 
     def settle(self, plan: PlanT, out: Path, options: EvaluationOptions, writes: bool = True) -> PlanT:
         """The plan as it can be run: itself when nothing is missing, else a refusal, or the rest where that is allowed.
@@ -114,6 +129,7 @@ def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:
         InputError: one of the three is not what it should be.
     """
     return Inputs(
+        model_folder,
         model_hash(model_folder),
         read_history(model_folder),
         read_stored(shards),
@@ -124,8 +140,15 @@ def open_inputs(model_folder: Path, shards: Path, manifest: Path) -> Inputs:
 
 
 def model_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of a model folder's files."""
+    """SHA-256 over names and contents of a model folder's files.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    try:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    except OSError as error:
+        raise InputError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
     return digest.hexdigest()

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from evaluate.commands.ranks import EXIT_INTERRUPTED
 from evaluate.embedding.store import Store
 from train.distributed import Ranks
 
-KEPT_NAME, TEMPORARY_NAME = "embeddings", ".embeddings"
-EXIT_INTERRUPTED = 130
+KEPT_NAME = "embeddings"
 _OPTIONS = (
     click.option(
         "--cache", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -33,16 +33,23 @@ def cache_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def opened_store(
-    out: Path, cache: Path | None, no_cache: bool, model_sha256: str, ranks: Ranks, tell: Callable[[str], None]
+    command: str,
+    out: Path,
+    cache: Path | None,
+    no_cache: bool,
+    model_sha256: str,
+    ranks: Ranks,
+    tell: Callable[[str], None],
 ) -> Iterator[Store]:
-    """The store of an evaluation that writes to ``out``. Ctrl-C says what is kept and ends with exit code 130.
+    """The store of a command that writes to ``out``. Ctrl-C says what is kept and ends with exit code 130.
 
     Raises:
         click.UsageError: both options are given.
     """
     if cache is not None and no_cache:
         raise click.UsageError("--cache keeps vectors, --no-cache does not: give one of them")
-    folder = out / TEMPORARY_NAME if no_cache else cache or out / KEPT_NAME
+    # Another command may write to the same place at the same time: each has its own temporary folder.
+    folder = out / f".{KEPT_NAME}-{command}" if no_cache else cache or out / KEPT_NAME
     if no_cache and ranks.is_first:
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:

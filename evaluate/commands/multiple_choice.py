@@ -55,10 +55,12 @@ def multiple_choice(
         ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: choose_device(device, ranks.local))
-        model = ranks.agree(lambda: RegionTextModel.from_pretrained(model_folder, device=own))
+        model = ranks.agree(lambda: inputs.load(lambda folder: RegionTextModel.from_pretrained(folder, device=own)))
         with (
             Progress(console=console, transient=True) as bar,
-            opened_store(out, cache, no_cache, inputs.model_sha256, ranks, plainly(bar.console)) as store,
+            opened_store(
+                "multiple-choice", out, cache, no_cache, inputs.model_sha256, ranks, plainly(bar.console)
+            ) as store,
         ):
             task = bar.add_task("embedding videos", total=None)
             found = evaluate_multiple_choice(

@@ -54,7 +54,7 @@ def question_answering(
         ranks.agree(lambda: begin(out, (RESULT_NAME, TABLE_NAME, PAGE_NAME, PICTURE_NAME)) if ranks.is_first else None)
         inputs = ranks.agree(lambda: open_inputs(model_folder, shards, manifest))
         own = ranks.agree(lambda: choose_device(device, ranks.local))
-        model = ranks.agree(lambda: AnsweringModel.from_pretrained(model_folder, device=own))
+        model = ranks.agree(lambda: inputs.load(lambda folder: AnsweringModel.from_pretrained(folder, device=own)))
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("answering questions", total=None)
             found = evaluate_question_answering(

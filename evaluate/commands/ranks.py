@@ -9,12 +9,14 @@ import click
 
 from train.distributed import Ranks, joined
 
+EXIT_INTERRUPTED = 130
+
 
 @contextmanager
 def among_ranks(device: str) -> Iterator[Ranks]:
     """Joins the other ranks. What is refused is said by the first rank alone; the others end with the same exit code.
 
-    That holds for errors on which the ranks agreed (``Ranks.agree``).
+    That holds for errors on which the ranks agreed (``Ranks.agree``). Ctrl-C ends with exit code 130.
     """
     with joined(device) as ranks:
         try:
@@ -23,3 +25,7 @@ def among_ranks(device: str) -> Iterator[Ranks]:
             if ranks.is_first:
                 raise
             raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            if ranks.is_first:
+                click.echo("interrupted", err=True)
+            raise SystemExit(EXIT_INTERRUPTED) from None

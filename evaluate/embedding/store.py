@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from train.distributed import Ranks
 
 T = TypeVar("T")
 BLOCKS_A_PART = 4
-LOCK_NAME = ".lock"
+LOCK_NAME, LOCK_WAIT_S = ".lock", 1.0
 Block = range
 Make = Callable[[Sequence[Block]], Iterator[Mapping[str, Tensor]]]
 """Gives the columns of some blocks of items, one block after the other."""
@@ -78,7 +79,7 @@ class Store:
                 own = [missing[i] for i in share(len(missing), self.ranks)]
                 self.ranks.agree(lambda: self._make(table, own, block_size, make, progress))
                 self._at_first(table.finish)
-            found = self.ranks.agree(table.open)
+            found = self.ranks.agree(lambda: self._open(table))
             if not self.lasting:
                 self._at_first(lambda: shutil.rmtree(table.folder))
         return found
@@ -105,6 +106,10 @@ class Store:
             with _room(table.folder):
                 table.write(number, {name: torch.cat([found[name] for found in columns]) for name in table.columns})
 
+    def _open(self, table: TableFolder) -> dict[str, Tensor]:
+        with _room(table.folder):
+            return table.open()
+
     def _at_first(self, work: Callable[[], T]) -> T | None:
         """What ``work`` gives, on the first rank; elsewhere None. An error is one on all ranks."""
 
@@ -116,23 +121,35 @@ class Store:
 
     @contextmanager
     def _alone_in(self, folder: Path) -> Iterator[None]:
-        """Waits until no other evaluation makes the same table."""
-        lock = self._at_first(lambda: self._lock(folder))
+        """Waits until no other evaluation makes the same table.
+
+        The first rank asks again and again instead of waiting in the lock: the others would wait for it in one
+        exchange, and an exchange has a time limit.
+        """
+        lock = self._at_first(lambda: self._lock_file(folder))
+        told = False
         try:
+            while not self.ranks.gather(self._at_first(lambda: _taken(lock)))[0]:
+                if not told:
+                    self.tell(f"another evaluation is making what lies in {folder}; waiting for it")
+                told = True
+                time.sleep(LOCK_WAIT_S)
             yield
         finally:
             if lock is not None:
                 lock.close()
 
-    def _lock(self, folder: Path) -> IO[bytes]:
+    def _lock_file(self, folder: Path) -> IO[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK_NAME).open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.tell(f"another evaluation is making what lies in {folder}; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        return lock
+        return (folder / LOCK_NAME).open("wb")
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

@@ -2,13 +2,14 @@
 
 While it is made, ``part-00003.safetensors`` holds the rows of some items, in the order in which they are made. When all
 parts are there each column is put into the asked order, in one file, without taking memory for it; ``table.json`` is
-written last, and only then the parts go. What is cut, of other shapes or of other bytes than recorded is made again.
+written last, and only then the parts go. What is cut, of other shapes or of other bytes than recorded, in a part too, is made again.
 
 Letters: I items in the order in which they are made.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from data_specs.shards import file_sha256
 
 FORMAT_VERSION = 1
 RECORD_NAME = "table.json"
+HASH_KEY = "sha256"
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class TableFolder:
         return [number for number in range(len(self.parts)) if not self._has(number)]
 
     def write(self, number: int, columns: Mapping[str, Tensor]) -> None:
-        """Commits a part: its rows, item after item."""
-        atomic.write_bytes(self._part(number), save({name: columns[name].contiguous() for name in self.columns}))
+        """Commits a part: its rows, item after item, with the hash of them."""
+        rows = {name: columns[name].contiguous() for name in self.columns}
+        atomic.write_bytes(self._part(number), save(rows, metadata={HASH_KEY: rows_sha256(rows)}))
 
     def finish(self) -> None:
         """Makes the table of its parts and removes them.
@@ -96,7 +99,7 @@ class TableFolder:
             InputError: a part is not there.
         """
         if absent := self.missing():
-            raise InputError(f"{self._part(absent[0])}: is not there; do all ranks see the same folder?")
+            raise _absent(self._part(absent[0]))
         self._record().unlink(missing_ok=True)  # no old record may ever stand beside new files
         for name in (name for name, column in self.columns.items() if column.count is None):
             self._assemble(name, {})
@@ -114,10 +117,15 @@ class TableFolder:
         """The columns of a finished table, in the asked order, mapped: what is read of them is read from the disk.
 
         They stay readable if the folder is removed, and writing to them changes no file.
+
+        Raises:
+            InputError: a column's file is not there.
         """
         found = {}
         for name, column in self.columns.items():
             path = self._file(name)
+            if not path.is_file():
+                raise _absent(path)
             size = path.stat().st_size // column.dtype.itemsize
             flat = torch.from_file(str(path), shared=False, size=size, dtype=column.dtype)
             found[name] = flat.view(-1, *column.row) if size else flat.view(0, *column.row)
@@ -129,17 +137,17 @@ class TableFolder:
             with safe_open(self._part(number), "pt") as part:
                 if set(part.keys()) != self.columns.keys():
                     return False
-                sizes = {None: len(items)}
-                for name in self._counting:
-                    counts = part.get_tensor(name)
-                    sizes[name] = int(counts.sum()) if bool((counts >= 0).all()) else -1
-                return all(
-                    tuple(part.get_slice(name).get_shape()) == (sizes[column.count], *column.row)
-                    and part.get_tensor(name).dtype == column.dtype
-                    for name, column in self.columns.items()
-                )
+                rows = {name: part.get_tensor(name) for name in self.columns}
+                recorded = (part.metadata() or {}).get(HASH_KEY)
         except (OSError, SafetensorError):
             return False
+        sizes: dict[str | None, int] = {None: len(items)}
+        for name in self._counting:
+            sizes[name] = int(rows[name].sum()) if bool((rows[name] >= 0).all()) else -1
+        return recorded == rows_sha256(rows) and all(
+            rows[name].shape == (sizes[column.count], *column.row) and rows[name].dtype == column.dtype
+            for name, column in self.columns.items()
+        )
 
     def _assemble(self, name: str, counts: Mapping[str, NDArray]) -> None:
         """Writes one column's file, item by item: mapped for writing, a large one would take memory."""
@@ -169,3 +177,16 @@ class TableFolder:
 
     def _record(self) -> Path:
         return self.folder / RECORD_NAME
+
+
+def rows_sha256(rows: Mapping[str, Tensor]) -> str:
+    """Over names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(rows):
+        digest.update(f"{name} {rows[name].dtype} {tuple(rows[name].shape)}\n".encode())
+        digest.update(rows[name].numpy().data)
+    return digest.hexdigest()
+
+
+def _absent(path: Path) -> InputError:
+    return InputError(f"{path}: is not there; do all ranks see the same folder?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -13,6 +14,7 @@ from data_specs.manifest import ManifestInfo
 from evaluate.__main__ import main
 from evaluate.result import RetrievalResult
 from train.history import Learnt, LearntFrom, write_history
+from train.model import RegionTextModel
 
 
 class Command:
@@ -114,7 +116,7 @@ def test_vectors_are_kept_where_it_is_said(command) -> None:
     shared = command.folder / "shared"
     assert command().exit_code == command("--no-cache").exit_code == 0
     assert len(list((command.folder / "out" / "embeddings").iterdir())) == 2
-    assert not (command.folder / "out" / ".embeddings").exists()
+    assert not list((command.folder / "out").glob(".embeddings*"))
     first = command(cache=shared)
     assert "come from" not in first.stderr
     again = command(cache=shared, out=command.folder / "other")
@@ -185,6 +187,39 @@ def test_an_interrupted_evaluation_says_what_is_kept(command, monkeypatch) -> No
     assert len(list((command.folder / "out" / "embeddings").iterdir())) == 1
     monkeypatch.undo()
     assert "4 of 4 videos come from" in " ".join(command().stderr.split())
+
+
+def test_no_cache_leaves_what_another_command_uses(command) -> None:
+    used = command.folder / "out" / ".embeddings-multiple-choice" / "a-table"
+    used.mkdir(parents=True)
+    assert command("--no-cache").exit_code == 0
+    assert used.exists()
+
+
+def test_ctrl_c_at_any_moment_is_one_line(command, monkeypatch) -> None:
+    def interrupted(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("open_inputs", "write_report"):
+        monkeypatch.setattr(f"evaluate.commands.retrieval.{name}", interrupted)
+        result = command()
+        assert result.exit_code == 130 and result.stderr.splitlines()[-1] == "interrupted"
+        monkeypatch.undo()
+
+
+def test_a_model_that_changes_while_it_is_read_is_not_evaluated(command, model_folder, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "changing"
+    shutil.copytree(model_folder, folder)
+
+    def read(path: Path, **options: Any) -> RegionTextModel:
+        (path / "README.md").write_text("of another run")
+        return real(path, **options)
+
+    real = RegionTextModel.from_pretrained
+    monkeypatch.setattr(RegionTextModel, "from_pretrained", read)
+    result = command(model=folder)
+    assert result.exit_code == 2 and f"{folder}: the model changed while it was read" in result.stderr
+    assert not (command.folder / "out" / "embeddings").exists()
 
 
 def test_an_out_that_is_a_file_is_one_line(command) -> None:

@@ -9,6 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
+def on_this_machine(arguments: list[str], media_root: Path) -> list[str]:
+    """The same arguments with a folder of videos that is there."""
+    named = [word == "--media-root" for word in ("", *arguments[:-1])]
+    return [str(media_root) if is_root else word for is_root, word in zip(named, arguments, strict=True)]
+
+
 def behind(target: str, *given: str) -> tuple[list[str], list[str]]:
     """The words of a target's command before its ``--set``, and what it sets. Nothing is set up or run."""
     command = ["make", "-s", "-o", "setup", "RUN=printf '%s\\n'", target, *given]

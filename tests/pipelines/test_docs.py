@@ -11,7 +11,7 @@ import pytest
 
 from evaluate.__main__ import main as evaluate_main
 from pipelines.pipeline import load_pipeline, pipeline_names
-from tests.pipelines.doors import behind
+from tests.pipelines.doors import behind, on_this_machine
 
 ROOT = Path(__file__).parents[2]
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -29,10 +29,10 @@ def commands(text: str, start: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", [line for line in EVALUATION.splitlines() if "-m evaluate" in line])
-def test_evaluations_parse(line: str) -> None:
+def test_evaluations_parse(line: str, tmp_path: Path) -> None:
     whole = next(c for start in ("python", "torchrun") for c in commands(EVALUATION, start) if c.startswith(line[:60]))
-    name, *arguments = shlex.split(whole.partition("-m evaluate ")[2])
-    with evaluate_main.commands[name].make_context(name, arguments) as context:
+    name, *given = shlex.split(whole.partition("-m evaluate ")[2])
+    with evaluate_main.commands[name].make_context(name, on_this_machine(given, tmp_path)) as context:
         assert isinstance(context, click.Context)
 
 

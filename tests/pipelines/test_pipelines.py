@@ -19,7 +19,7 @@ from pipelines.__main__ import main
 from pipelines.filling import fill_tree
 from pipelines.pipeline import command_line, config_text, load_pipeline, pipeline_names
 from pipelines.runner import StepFailed, run_pipeline
-from tests.pipelines.doors import behind
+from tests.pipelines.doors import behind, on_this_machine
 from train.config import TrainConfig
 
 GIVEN = {"extract": ("dataset=msrvtt", "root=/data"), "finetune": ("dataset=folder",), "eval": ("dataset=folder",)}
@@ -191,8 +191,8 @@ def test_evaluation_looks_where_fine_tuning_wrote(name: str) -> None:
         assert judged["answer_model"] == f"{written['answer']}/model"
 
 
-def test_choices_of_another_protocol_have_their_own_files() -> None:
-    command = of_step("eval-lsmdc", "multiple-choice")[1]
+def test_choices_of_another_protocol_have_their_own_files(tmp_path: Path) -> None:
+    command = on_this_machine(of_step("eval-lsmdc", "multiple-choice")[1], tmp_path)
     read = evaluate_main.commands["multiple-choice"].make_context("multiple-choice", command[2:]).params
     assert read["shards"] == Path("shards/lsmdc-multiple-choice")
     assert read["manifest"] == Path("runs/eval-lsmdc/choices.parquet")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from data_specs.errors import InputError
-from evaluate.embedding.table_folder import RECORD_NAME, Column, TableFolder
+from evaluate.embedding.table_folder import HASH_KEY, RECORD_NAME, Column, TableFolder, rows_sha256
 
 COLUMNS = {
     "vector": Column(row=(3,)),
@@ -73,26 +73,43 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
 
 
+def save_believably(rows: dict[str, torch.Tensor], path: Path) -> None:
+    save_file(rows, path, metadata={HASH_KEY: rows_sha256(rows)})
+
+
 def widen(path: Path) -> None:
     tensors = load_file(path)
-    save_file(tensors | {"vector": torch.zeros(len(tensors["vector"]), 4)}, path)
+    save_believably(tensors | {"vector": torch.zeros(len(tensors["vector"]), 4)}, path)
 
 
 def lengthen(path: Path) -> None:
     tensors = load_file(path)
-    save_file(tensors | {"count": tensors["count"] + 1}, path)
+    save_believably(tensors | {"count": tensors["count"] + 1}, path)
 
 
 def forget(path: Path) -> None:
-    save_file({name: tensor for name, tensor in load_file(path).items() if name != "times"}, path)
+    save_believably({name: tensor for name, tensor in load_file(path).items() if name != "times"}, path)
 
 
 def halve(path: Path) -> None:
     tensors = load_file(path)
-    save_file(tensors | {"vector": tensors["vector"].half()}, path)
+    save_believably(tensors | {"vector": tensors["vector"].half()}, path)
 
 
-@pytest.mark.parametrize("break_it", [Path.unlink, cut, widen, lengthen, forget, halve, lambda p: p.write_text("{}")])
+def unsign(path: Path) -> None:
+    save_file(load_file(path), path)
+
+
+def flip_last(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+
+
+BREAKS = [Path.unlink, cut, widen, lengthen, forget, halve, unsign, flip_last, lambda p: p.write_text("{}")]
+
+
+@pytest.mark.parametrize("break_it", BREAKS)
 def test_a_broken_part_is_missing(table: TableFolder, break_it) -> None:
     break_it(table.folder / "part-00001.safetensors")
     assert table.missing() == [1]
@@ -124,3 +141,10 @@ def test_what_is_mapped_outlives_its_folder_and_changes_no_file(table: TableFold
     for path in table.folder.iterdir():
         path.unlink()
     assert torch.equal(found["words"], kept)
+
+
+def test_a_rank_that_sees_another_folder(table: TableFolder) -> None:
+    table.finish()
+    (table.folder / "words.bin").unlink()
+    with pytest.raises(InputError, match="do all ranks see the same folder"):
+        table.open()
