@@ -2,7 +2,8 @@
 
 While it is made, ``part-00003.safetensors`` holds the rows of some items, in the order in which they are made. When all
 parts are there each column is put into the asked order, in one file, without taking memory for it; ``table.json`` is
-written last, and only then the parts go. What is cut, of other shapes or of other bytes than recorded, in a part too, is made again.
+written last, and only then the parts go. What is cut, of other shapes or of other bytes than recorded
+(a part carries its hash) is made again.
 
 Letters: I items in the order in which they are made.
 """
