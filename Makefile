@@ -21,7 +21,7 @@ EVAL_OPTIONS = $(TASK_OPTIONS) $${MODEL:+--set "$(MODEL_KEY)=$$MODEL"} $${ANSWER
 TASKS := msrvtt msvd lsmdc didemo msrvtt-qa msvd-qa tgif-qa
 
 .DEFAULT_GOAL := help
-.PHONY: help setup smoke test lint bench lock clean extract need-dataset doctor shapes-detector fixture \
+.PHONY: help setup smoke test lint proof bench lock clean extract need-dataset doctor shapes-detector fixture \
 	pretrain pretrain-4f pretrain-half pretrain-fifth finetune eval $(TASKS:%=finetune-%) $(TASKS:%=eval-%)
 
 help: ## this list
@@ -94,6 +94,9 @@ eval: need-dataset setup ## DATASET=name: any data set, also your own folder
 lint: setup ## ruff: lint and format, without changing a file
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
+
+proof: setup ## [ARGS="--scale small"]: the whole method measured on clips that make themselves, and a page of it
+	@$(RUN) pipelines proof $$ARGS
 
 bench: setup ## [NAME=check|extract|train|evaluate ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
 	@set -e; for name in $${NAME:-check extract train evaluate}; do $(RUN) bench.$$name $$ARGS; done

@@ -165,11 +165,16 @@ def check_command(manifest: Path, root: Path, probing: bool, threads: int | None
 
 
 @main.command("make-shapes")
-@click.option("--videos", type=click.IntRange(min=3), required=True, help="How many clips (3 s, 192x144, 10 fps).")
+@click.option("--videos", type=click.IntRange(min=3), help="How many clips (3 s, 192x144, 10 fps); 3 of 5 train.")
+@click.option("--split", "splits", multiple=True, metavar="NAME=CLIPS", help="Instead: how many of a split; repeat it.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same clips.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write into.")
 @click.option("--layout", type=click.Choice(LAYOUTS), default="native", show_default=True, help="Annotation files.")
-def make_shapes_command(videos: int, seed: int, out: Path, layout: str) -> None:
+@click.option("--families", is_flag=True, help="Harder: four clips show the same things, two of them backwards.")
+@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes; 0: this one.")
+def make_shapes_command(
+    videos: int | None, splits: tuple[str, ...], seed: int, out: Path, layout: str, families: bool, workers: int
+) -> None:
     """Makes clips of moving coloured shapes with captions, questions, choices and true boxes (COCO JSON).
 
     With --layout msrvtt the annotation files have MSR-VTT's names and forms, so that they build as msrvtt.
@@ -178,12 +183,25 @@ def make_shapes_command(videos: int, seed: int, out: Path, layout: str) -> None:
     Example:
       python -m data_specs make-shapes --videos 100 --seed 0 --out data/shapes
       python -m data_specs build shapes --root data/shapes --out shapes.parquet
+      python -m data_specs make-shapes --split train=400 --split test=100 --families --workers 2 --out data/families
     """
+    if (videos is None) == (not splits):
+        raise click.UsageError("say how many clips: --videos N, or --split NAME=N once or several times")
+    asked = dict(_split_size(text) for text in splits) or None
     with _progress("making clips") as report:
-        clips = generate(out, videos, seed, layout, progress=lambda done, _: report(done, videos))
-    splits = Counter(clip.scene.split for clip in clips)
-    counts = ", ".join(f"{count} {split}" for split, count in splits.items())
+        clips = generate(
+            out, videos or sum((asked or {}).values()), seed, layout, asked, families, workers, progress=report
+        )
+    found = Counter(clip.scene.split for clip in clips)
+    counts = ", ".join(f"{count} {split}" for split, count in found.items())
     click.echo(f"wrote {len(clips)} clips ({counts}) to {out}")
+
+
+def _split_size(text: str) -> tuple[str, int]:
+    name, _, count = text.partition("=")
+    if not count.isdecimal():
+        raise click.UsageError(f"--split {text}: expected NAME=CLIPS, for example train=400")
+    return name, int(count)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from evaluate.commands.baselines import bag_of_objects, oracle
 from evaluate.commands.compare import compare
 from evaluate.commands.multiple_choice import multiple_choice
 from evaluate.commands.question_answering import question_answering
@@ -22,6 +23,8 @@ main.add_command(retrieval)
 main.add_command(multiple_choice)
 main.add_command(question_answering)
 main.add_command(compare)
+main.add_command(bag_of_objects)
+main.add_command(oracle)
 
 if __name__ == "__main__":
     main(prog_name="python -m evaluate")

@@ -81,13 +81,13 @@ def evaluate_retrieval(
         return None
     scores_CB = scores.combined_UB.numpy()[texts.row_C]
     both = rank_both_ways(scores_CB, plan)
-    judged = _Judge(planned, plan, options)
+    judged = Judge(planned, plan, options.resamples)
     result = RetrievalResult(
         **inputs.facts(planned, plan, frames, regions, options),
         score=score_parts(model.loss),
         queries_rule=plan.queries,
         **dict(judged.both_ways(*both)),
-        **_apart(scores, scores_CB, texts, judged, float(model.temperature)),
+        **_apart(scores, scores_CB, texts, options, judged, float(model.temperature)),
     )
     return Retrieval(result, plan, videos, texts, scores, scores_CB, *both)
 
@@ -139,14 +139,15 @@ def _scores(model: RegionTextModel, videos: VideoTable, texts: TextTable, ranks:
 
 
 @dataclass(frozen=True)
-class _Judge:
-    """Turns rankings into figures with their counts."""
+class Judge:
+    """Turns rankings into figures with their counts. resamples: of the bootstrap."""
 
     planned: RetrievalPlan
     plan: RetrievalPlan
-    options: RetrievalOptions
+    resamples: int
 
     def both_ways(self, by_sentence: metrics.Ranking, by_video: metrics.Ranking) -> BothWays:
+        """The figures of two rankings, as ``rank_both_ways`` gives them."""
         sentences, videos = len(self.planned.sentences), len(self.planned.items)
         asked_B = np.unique(self.plan.owner_C)
         return BothWays(
@@ -159,7 +160,7 @@ class _Judge:
     ) -> Direction:
         return Direction(
             figures=metrics.figures(ranking),
-            intervals=metrics.intervals(ranking, video_Q, resamples=self.options.resamples, seed=SEED),
+            intervals=metrics.intervals(ranking, video_Q, resamples=self.resamples, seed=SEED),
             optimistic=metrics.optimistic_figures(ranking),
             chance=metrics.figures(metrics.chance(ranking)),
             queries=len(ranking),
@@ -170,14 +171,19 @@ class _Judge:
 
 
 def _apart(
-    scores: Scores, scores_CB: NDArray[np.float32], texts: TextTable, judge: _Judge, temperature: float
+    scores: Scores,
+    scores_CB: NDArray[np.float32],
+    texts: TextTable,
+    options: RetrievalOptions,
+    judge: Judge,
+    temperature: float,
 ) -> dict[str, BothWays]:
     """The figures beside those of the sum: of each of its two parts, and after the dual softmax."""
     found = {}
     if scores.global_UB is not None and scores.local_UB is not None:
         for name, part_UB in (("global_alone", scores.global_UB), ("local_alone", scores.local_UB)):
             found[name] = judge.both_ways(*rank_both_ways(part_UB.numpy()[texts.row_C], judge.plan))
-    if judge.options.dual_softmax:
+    if options.dual_softmax:
         forth_CB = dual_softmax(scores_CB, temperature)
         found["dual_softmax"] = judge.both_ways(
             *rank_both_ways(forth_CB, judge.plan, dual_softmax(scores_CB.T, temperature))

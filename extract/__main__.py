@@ -26,6 +26,7 @@ for command in (
     making.run,
     making.retry,
     making.import_npz,
+    making.thin,
     looking.verify,
     looking.coverage,
     looking.show,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,22 @@ def _prepare(pipeline: Pipeline, values: dict[str, Any]) -> None:
             atomic.write_text(config_path(step, values), config_text(step, values))
 
 
+def start(
+    command: Sequence[str], *, ranks: int = 1, log: Path | None = None, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts ``python -m command``, by torchrun where it is for several ranks; what it says goes to ``log``."""
+    several = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m") if ranks > 1 else ()
+    arguments = [sys.executable, "-m", *several, *command]
+    if log is None:
+        return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, env=environment)
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment
+        )
+
+
 def _run(command: list[str]) -> int:
-    process = subprocess.Popen([sys.executable, "-m", *command], stdin=subprocess.DEVNULL)
+    process = start(command)
     try:
         return process.wait()
     except KeyboardInterrupt:  # the step got the signal too and says itself how to go on

@@ -135,6 +135,27 @@ def import_release(
     click.echo(f"model: {out}")
 
 
+@main.command("make-text-encoder")
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new folder.")
+@click.option("--width", type=click.IntRange(8), default=128, show_default=True)
+@click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--heads", type=click.IntRange(1), default=4, show_default=True)
+@click.option("--vocabulary", type=click.IntRange(1), default=30_000, show_default=True, help="Words, at most.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+def make_text_encoder_command(manifest: Path, out: Path, **sizes: int) -> None:
+    """Writes a small text encoder with random weights that knows the words of MANIFEST's training split.
+
+    For captions of a small world or in a language that no pretrained encoder knows: it learns with the rest of the
+    model. Use it with `model: {text_encoder: OUT}` of a run.
+    """
+    from data_specs.manifest import read_manifest
+    from train.fresh_text_encoder import make_text_encoder
+
+    pieces = make_text_encoder(out, read_manifest(manifest), **sizes)
+    click.echo(f"text encoder: {out} ({pieces} word pieces)")
+
+
 @main.command()
 @_config
 @_set

@@ -22,7 +22,8 @@ def preset_names() -> list[str]:
 class ModelConfig(Settings):
     """Sizes of both encoders. ``preset`` fills in whatever is not given.
 
-    feature_dim: V, width of a region's feature. box_dim: 7, or 6 for the released checkpoints.
+    feature_dim: V, width of a region's feature. box_dim: 7, or 6 for the released checkpoints; 0: no
+    boxes, only to see what they are worth.
     frames, regions: the most frames a video (F) and regions a frame (R) that the model is made for.
     width, depth, heads, mlp_ratio: the video transformer. joint_dim: E, width of the shared space.
     text_encoder: ``minilm`` (inside the installation), a folder, or a Hugging Face hub name.
@@ -33,7 +34,7 @@ class ModelConfig(Settings):
 
     preset: str = "tiny"
     feature_dim: PositiveInt
-    box_dim: Literal[6, 7]
+    box_dim: Literal[0, 6, 7]
     frames: PositiveInt
     regions: PositiveInt
     width: PositiveInt
@@ -134,6 +135,8 @@ class DataConfig(Settings):
     batch_size: clips a step, over all ranks together. shuffle_window: how far, in samples, the shuffle within a lane
     reaches. lanes: shards that are read side by side, over all ranks together, and mixed in every batch; fewer where
     that would leave a lane shorter than the window.
+    neighbours: so many samples that stand side by side in a shard stay so in the order, and meet in a batch: hard
+    negatives, where neighbours are alike. 1 mixes all.
     workers: processes a rank that read and decode; 0 does it in a thread of the trainer.
     verify_hashes: each shard's SHA-256 is compared with its commit record before anything is taken from it.
     max_corrupt: share of samples that may be unreadable before the run stops (one always may).
@@ -151,6 +154,7 @@ class DataConfig(Settings):
     batch_size: int = Field(128, ge=2)
     shuffle_window: PositiveInt = 1024
     lanes: PositiveInt = 32
+    neighbours: PositiveInt = 1
     workers: int = Field(0, ge=0)
     verify_hashes: bool = True
     seed: int = Field(0, ge=0)

@@ -105,15 +105,17 @@ class Caption:
         return all(claim.holds(scene, loosely=True) for claim in self.claims)
 
 
-def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
+def captions(scene: Scene, count: int, counted: bool = False) -> tuple[Caption, ...]:
     """``count`` (5 to 20) different true captions of a scene.
 
-    The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
+    The first one names two things with all their attributes, a motion and a relation; ``counted``: and how many things
+    there are. Fewer are a prefix of more.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
     related = [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
     a, b, relation = related[rng.integers(len(related))]
-    found = {(first := _moving_beside(rng, a, b, relation)).text: first}
+    first = _moving_beside(rng, a, b, relation, len(scene.things) if counted else None)
+    found = {first.text: first}
     while len(found) < count:
         first_thing, second = (scene.things[i] for i in rng.permutation(len(scene.things))[:2])
         a, b, relation = related[rng.integers(len(related))]
@@ -156,28 +158,33 @@ def questions(scene: Scene) -> tuple[Question, ...]:
     return tuple(found[i] for i in rng.permutation(len(found)))
 
 
-def multiple_choice(scene: Scene, others: Sequence[Scene]) -> Question:
-    """The one true caption among five; the other four could not be taken for true of this clip.
+def options(scene: Scene, others: Sequence[Scene], counted: bool = False) -> tuple[tuple[Caption, ...], int]:
+    """Five captions of which one is true, and which; the other four could not be taken for true of this clip.
 
     Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (made-up scenes
-    take the place of missing ones). The key is left empty.
+    take the place of missing ones). ``counted`` as in ``captions``.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 2)
-    right = captions(scene, 5)[0]
+    right = captions(scene, 5, counted)[0]
     wrong: dict[str, Caption] = {}
     order = [others[i] for i in rng.permutation(len(others))] if others else []
     for other in order:
-        candidate = captions(other, 5)[0]
+        candidate = captions(other, 5, counted)[0]
         if len(wrong) < 2 and not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
     while len(wrong) < OPTIONS - 1:
         candidate = _altered(rng, right)
         if not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
-    options = [right.text, *wrong]
-    shuffled = tuple(options[i] for i in rng.permutation(OPTIONS))
-    label = shuffled.index(right.text)
-    return Question("", right.text, MULTIPLE_CHOICE, shuffled, label)
+    ordered = [right, *wrong.values()]
+    shuffled = tuple(ordered[i] for i in rng.permutation(OPTIONS))
+    return shuffled, shuffled.index(right)
+
+
+def multiple_choice(scene: Scene, others: Sequence[Scene], counted: bool = False) -> Question:
+    """``options`` as a question; the key is left empty."""
+    given, label = options(scene, others, counted)
+    return Question("", given[label].text, MULTIPLE_CHOICE, tuple(option.text for option in given), label)
 
 
 def identifying(caption: Caption, others: Sequence[Scene]) -> bool:
@@ -202,16 +209,23 @@ def _verb(rng: np.random.Generator, motion: str) -> str:
     return str(rng.choice(_VERBS[motion]))
 
 
-def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str) -> Caption:
-    return _beside_caption(Claim(_noun(a), a.motion, relation, _noun(b)), rng)
+def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str, count: int | None = None) -> Caption:
+    return _beside_caption(Claim(_noun(a), a.motion, relation, _noun(b)), count, rng)
 
 
-def _beside_caption(claim: Claim, rng: np.random.Generator) -> Caption:
+def _beside_caption(claim: Claim, count: int | None, rng: np.random.Generator) -> Caption:
     assert claim.motion is not None and claim.relation is not None and claim.other is not None
     between = _RELATIONS[claim.relation][0]
     comma = "," if between.startswith("to the") else ""
     verb = str(rng.choice([verb for verb in _VERBS[claim.motion] if " not " not in verb]))
-    return Caption(f"{_words(claim.subject)} {verb}{comma} {between} {_words(claim.other)}", (claim,))
+    text = f"{_words(claim.subject)} {verb}{comma} {between} {_words(claim.other)}"
+    if count is None:
+        return Caption(text, (claim,))
+    return Caption(f"{_shown(count)}: {text}", (Claim(Noun(), count=count), claim))
+
+
+def _shown(count: int) -> str:
+    return f"{_NUMBERS[count]} shapes are shown"
 
 
 def _standing(rng: np.random.Generator, a: Thing, b: Thing, relation: str) -> Caption:
@@ -237,7 +251,7 @@ def _one_moving(rng: np.random.Generator, a: Thing) -> Caption:
 
 
 def _counted(rng: np.random.Generator, scene: Scene, a: Thing, b: Thing) -> Caption:
-    start = f"{_NUMBERS[len(scene.things)]} shapes are shown"
+    start = _shown(len(scene.things))
     claims = (Claim(Noun(), count=len(scene.things)), Claim(_noun(a)), Claim(_noun(b), b.motion))
     if len(scene.things) == 2:
         return Caption(f"{start}, {_words(_noun(a))} and {_words(_noun(b))} that {_verb(rng, b.motion)}", claims)
@@ -247,7 +261,7 @@ def _counted(rng: np.random.Generator, scene: Scene, a: Thing, b: Thing) -> Capt
 
 def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
     """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation."""
-    (claim,) = caption.claims
+    *counts, claim = caption.claims
     assert claim.other is not None
     subject, other, motion, relation = claim.subject, claim.other, claim.motion, claim.relation
     change = rng.integers(4)
@@ -261,13 +275,13 @@ def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
             subject = Noun(subject.shape, subject.colour)
     else:
         relation = str(rng.choice(tuple(_RELATIONS)))
-    return _beside_caption(Claim(subject, motion, relation, other), rng)
+    return _beside_caption(Claim(subject, motion, relation, other), counts[0].count if counts else None, rng)
 
 
 def _where(thing: Thing, things: Sequence[Thing]) -> list[Question]:
     found = []
     if thing.motion in ("left", "right", "up", "down"):
-        found.append(Question(f"where does the {thing.name} move?", thing.motion, "where"))
+        found.append(Question(f"where does the {thing.name} move?", thing.motion, "motion"))
     ends = [thing.centre(t)[0] - WIDTH / 2 for t in (0.0, MIDDLE_S, DURATION_S)]
     if min(map(abs, ends)) > 12 and (min(ends) > 0 or max(ends) < 0):
         side = "left" if ends[0] < 0 else "right"

@@ -6,24 +6,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from data_specs.manifest import SPLITS
 from data_specs.shapes.language import captions, multiple_choice, questions
 from data_specs.shapes.scene import Scene
 
 MEDIA_PATH = "videos/{id}.mp4"
-_CAPTIONS = 8
+CAPTIONS = 8
 _OTHERS = 8  # scenes whose captions serve as wrong options
 
 
-def annotation_files(clips: Sequence[tuple[str, Scene]]) -> dict[str, str]:
-    """Relative path to text: ``annotations/{split}.jsonl`` for each split that has clips."""
-    lines: dict[str, list[str]] = {}
+def annotation_files(clips: Sequence[tuple[str, Scene]], families: bool = False) -> dict[str, str]:
+    """Relative path to text: ``annotations/{split}.jsonl`` for each split, empty where it has no clips.
+
+    Of ``families`` the first caption says how many things there are, too.
+    """
+    lines: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number, (identifier, scene) in enumerate(clips):
-        others = [clips[(number + step) % len(clips)][1] for step in range(1, min(_OTHERS, len(clips)))]
-        asked = [*questions(scene), multiple_choice(scene, others)]
+        asked = [*questions(scene), multiple_choice(scene, others(clips, number), families)]
         row = {
             "id": identifier,
-            "captions": [caption.text for caption in captions(scene, _CAPTIONS)],
+            "captions": [caption.text for caption in captions(scene, CAPTIONS, families)],
             "questions": [asdict(q) | {"key": f"{identifier}-q{place}"} for place, q in enumerate(asked)],
         }
-        lines.setdefault(scene.split, []).append(json.dumps(row, ensure_ascii=False) + "\n")
+        lines[scene.split].append(json.dumps(row, ensure_ascii=False) + "\n")
     return {f"annotations/{split}.jsonl": "".join(rows) for split, rows in lines.items()}
+
+
+def others(clips: Sequence[tuple[str, Scene]], number: int) -> list[Scene]:
+    """The scenes after a clip, whose captions serve as its wrong options."""
+    return [clips[(number + step) % len(clips)][1] for step in range(1, min(_OTHERS, len(clips)))]

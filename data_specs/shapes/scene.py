@@ -6,7 +6,8 @@ Units: pixels and seconds; positions are ``(x, y)`` of a shape's centre, x to th
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -32,6 +33,7 @@ COLOURS = {
 SIZES = {"small": 18.0, "medium": 28.0, "large": 40.0}
 MOTIONS = ("left", "right", "up", "down", "still", "growing", "shrinking")
 SCALING = ("growing", "shrinking")
+OPPOSITES = {"left": "right", "up": "down", "growing": "shrinking"}
 CLASS_NAMES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 
 _DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
@@ -68,6 +70,17 @@ class Thing:
         """Width in pixels at a time."""
         return self.width[0] + time_s / DURATION_S * (self.width[1] - self.width[0])
 
+    def reversed(self) -> Thing:
+        """What the clip shows of it when it is played backwards."""
+        ways = OPPOSITES | {after: before for before, after in OPPOSITES.items()}
+        return replace(
+            self,
+            motion=ways.get(self.motion, self.motion),
+            start=self.end,
+            end=self.start,
+            width=self.width[::-1],
+        )
+
     @property
     def name(self) -> str:
         """Colour and shape, which no other thing of its scene shares; also its class name."""
@@ -86,7 +99,7 @@ class Scene:
     @property
     def signature(self) -> str:
         """The scene's content without positions; scenes of different splits never have the same one."""
-        return _signature([(t.shape, t.colour, t.size, t.motion) for t in self.things])
+        return signature([(t.shape, t.colour, t.size, t.motion) for t in self.things])
 
 
 def class_index(shape: str, colour: str) -> int:
@@ -114,11 +127,11 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
     """
     rng = generator_of(seed, split, index, 0)
     while True:
-        content = _content(rng)
-        if zlib.crc32(_signature(content).encode()) % 100 not in _BUCKETS[split]:
+        content = draw_content(rng, draw_classes(rng))
+        if not belongs(signature(content), split):
             continue
-        things = _place_all(rng, content)
-        if things is not None and any(relations(a, b) for a, b in combinations(things, 2)):
+        things = place_all(rng, content)
+        if things is not None:
             return Scene(seed, split, index, things)
 
 
@@ -150,23 +163,38 @@ def possible_relations(a: Thing, b: Thing) -> tuple[str, ...]:
     return tuple(sorted(set(found)))
 
 
-def _signature(content: list[tuple[str, str, str, str]]) -> str:
+def signature(content: Iterable[tuple[str, ...]]) -> str:
+    """Things in words, whatever their order."""
     return "; ".join(sorted(" ".join(words) for words in content))
 
 
-def _content(rng: np.random.Generator) -> list[tuple[str, str, str, str]]:
+def belongs(content: str, split: str) -> bool:
+    """Whether a split has the scenes with this signature; exactly one split has."""
+    return zlib.crc32(content.encode()) % 100 in _BUCKETS[split]
+
+
+def draw_classes(rng: np.random.Generator) -> list[tuple[str, str]]:
+    """Shape and colour of 2 to 5 things, all different."""
     count = int(rng.integers(2, 6))
-    classes = rng.choice(len(CLASS_NAMES), size=count, replace=False)
+    numbers = rng.choice(len(CLASS_NAMES), size=count, replace=False)
+    return [(SHAPES[number // len(COLOURS)], tuple(COLOURS)[number % len(COLOURS)]) for number in numbers]
+
+
+def draw_content(rng: np.random.Generator, classes: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str]]:
+    """Shape, colour, size and motion of things of these classes."""
     content = []
-    for number in classes:
-        shape, colour = SHAPES[number // len(COLOURS)], tuple(COLOURS)[number % len(COLOURS)]
+    for shape, colour in classes:
         motion = MOTIONS[rng.integers(len(MOTIONS))]
         size = "medium" if motion in SCALING else tuple(SIZES)[rng.integers(len(SIZES))]
         content.append((shape, colour, size, motion))
     return content
 
 
-def _place_all(rng: np.random.Generator, content: list[tuple[str, str, str, str]]) -> tuple[Thing, ...] | None:
+def place_all(rng: np.random.Generator, content: Sequence[tuple[str, str, str, str]]) -> tuple[Thing, ...] | None:
+    """The things at places where none is hidden for long, and at least one pair stands clearly to each other.
+
+    None where that could not be found.
+    """
     things: list[Thing] = []
     for words in content:
         for _ in range(40):
@@ -176,7 +204,7 @@ def _place_all(rng: np.random.Generator, content: list[tuple[str, str, str, str]
                 break
         else:
             return None
-    return tuple(things)
+    return tuple(things) if any(relations(a, b) for a, b in combinations(things, 2)) else None
 
 
 def _place(rng: np.random.Generator, shape: str, colour: str, size: str, motion: str) -> Thing:

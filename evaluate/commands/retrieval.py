@@ -21,7 +21,6 @@ from evaluate.inputs import open_inputs
 from evaluate.reports.retrieval import PAGE_NAME, PICTURE_NAME, write_report
 from evaluate.result import BothWays, RetrievalResult
 from evaluate.retrieval import RESULT_NAME, Retrieval, RetrievalOptions, evaluate_retrieval, summary
-from train.config import LossConfig
 from train.device import choose_device
 from train.model import RegionTextModel
 
@@ -34,10 +33,11 @@ _FACTS = {"protocol", "splits", "setting", "missing", "score", "ties", "model_sh
 @cache_options
 @click.option("--queries", type=click.Choice(["first", "all"]), help="Captions that ask. [as the protocol says]")
 @click.option("--batch-size", type=click.IntRange(1), help="Through the model at once, for small memories. [by tokens]")
+@click.option("--figures-only", is_flag=True, help="Only retrieval.json: no page, no tables of scores and ranks.")
 @click.option("--dual-softmax", is_flag=True, help="Also rank after a softmax over all queries; reported apart.")
 def retrieval(
     model_folder: Path, shards: Path, manifest: Path, out: Path, media_root: Path | None,
-    device: str, cache: Path | None, no_cache: bool, **settings: object,
+    device: str, cache: Path | None, no_cache: bool, figures_only: bool, **settings: object,
 ) -> None:  # fmt: skip
     """Text-to-video and video-to-text retrieval: R@1, R@5, R@10, median and mean rank.
 
@@ -69,26 +69,28 @@ def retrieval(
                 progress=lambda done, of: bar.update(task, advance=done, total=of),
             )  # fmt: skip
         if found is not None:
-            page = _write(out, found, model.loss, media_root, read_labels(shards))
-            _tell(console, found.result, page)
+            with writing_to(out):
+                if not figures_only:
+                    _write_tables(out, found)
+                atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
+                _tell(console, found.result)
+                if not figures_only:  # the page comes last: hours of work do not hang on a drawing
+                    labels = read_labels(shards)
+                    page = write_report(out / PAGE_NAME, found, model.loss, media_root=media_root, labels=labels)
+                    click.echo(f"report: {page}")
 
 
-def _write(out: Path, found: Retrieval, loss: LossConfig, media_root: Path | None, labels: tuple[str, ...]) -> Path:
-    """Tables, then the result, then the page: hours of work do not hang on a drawing."""
-    with writing_to(out):
-        asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
-        facts = found.result.model_dump(mode="json", include=_FACTS)
-        write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)
-        write_ranks(out / RANKS_NAME, found.scores, asked, found.by_sentence, found.by_video, facts)
-        atomic.write_text(out / RESULT_NAME, found.result.model_dump_json(indent=1) + "\n")
-        return write_report(out / PAGE_NAME, found, loss, media_root=media_root, labels=labels)
+def _write_tables(out: Path, found: Retrieval) -> None:
+    asked = Asked(found.plan.ids, found.plan.sentences, found.plan.owner_C, found.texts.row_C)
+    facts = found.result.model_dump(mode="json", include=_FACTS)
+    write_similarity(out / SIMILARITY_NAME, found.scores, asked, facts)
+    write_ranks(out / RANKS_NAME, found.scores, asked, found.by_sentence, found.by_video, facts)
 
 
-def _tell(console: Console, result: RetrievalResult, page: Path) -> None:
+def _tell(console: Console, result: RetrievalResult) -> None:
     console.print(_table(result))
     tell_setting(console, result.setting)
     click.echo(summary(result))
-    click.echo(f"report: {page}")
 
 
 def _table(result: RetrievalResult) -> Table:

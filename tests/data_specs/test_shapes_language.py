@@ -170,7 +170,7 @@ def test_questions_have_the_one_right_answer() -> None:
             assert question.answer in ANSWERS
             assert right_answers(question.question, seen) == {question.answer}, (scene.signature, question)
             kinds.add(question.answer_type)
-    assert kinds == {"what", "how many", "what colour", "where"}
+    assert kinds == {"what", "how many", "what colour", "where", "motion"}
 
 
 def right_answers(question: str, seen: Seen) -> set[str]:

@@ -7,6 +7,8 @@ Names of parameters follow timm's ViT, so that its weights load as they are.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,8 +19,9 @@ from train.batch import RegionBatch
 from train.config import ModelConfig
 from train.networks.attention import DividedSpaceAttention, Keys, TimeAttention
 
+_INIT_BOXES = 1.0  # a box is a few fractions: what tells large from small would drown in the features
 _NORM_EPS = 1e-6  # timm's ViT
-_INIT_STD = 0.02
+_INIT_STD, _INIT_WIDTH = 0.02, 768  # ViT-B; narrower ones get larger weights, so that sums stay as large
 
 
 class Mlp(nn.Module):
@@ -69,7 +72,7 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.feature_dim, self.box_dim, self.frames = config.feature_dim, config.box_dim, config.frames
         self.object_embedding = nn.Linear(config.feature_dim, config.width)
-        self.pos_embedding = nn.Linear(config.box_dim, config.width)
+        self.pos_embedding = nn.Linear(config.box_dim, config.width) if config.box_dim else None
         self.temporal_embed = nn.Parameter(torch.zeros(1, config.frames, config.width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = nn.ModuleList(
@@ -80,12 +83,15 @@ class VideoEncoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        nn.init.trunc_normal_(self.cls_token, std=_INIT_STD)  # temporal rows that are never trained stay zero
+        std = _INIT_STD * math.sqrt(_INIT_WIDTH / self.proj.in_features)
+        nn.init.trunc_normal_(self.cls_token, std=std)  # temporal rows that are never trained stay zero
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=_INIT_STD)
+                nn.init.trunc_normal_(module.weight, std=std)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if self.pos_embedding is not None:
+            nn.init.trunc_normal_(self.pos_embedding.weight, std=_INIT_BOXES)
         for module in self.modules():
             if isinstance(module, TimeAttention):
                 module.start_at_zero()
@@ -99,7 +105,9 @@ class VideoEncoder(nn.Module):
         self._check(batch)
         B, frames, R, _ = batch.features_BFRV.shape
         features_BFRV = batch.features_BFRV.to(self._compute_dtype())
-        tokens = self.object_embedding(features_BFRV) + self.pos_embedding(batch.boxes_BFRK)
+        tokens = self.object_embedding(features_BFRV)
+        if self.pos_embedding is not None:
+            tokens = tokens + self.pos_embedding(batch.boxes_BFRK)
         tokens = tokens + self.temporal_embed[:, :frames, None]
         tokens_BSD = torch.cat([self.cls_token.expand(B, -1, -1), tokens.view(B, frames * R, -1)], dim=1)
         keys, again = Keys.of(batch.mask_BFR), self.checkpoint_activations and torch.is_grad_enabled()

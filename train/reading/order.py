@@ -61,11 +61,19 @@ def lane_count(count: int, lanes: int, window: int) -> int:
 
 
 def round_order(
-    sizes: NDArray[np.int64], seed: int, round_number: int, source: int, lanes: int, window: int, share: float = 1.0
+    sizes: NDArray[np.int64],
+    seed: int,
+    round_number: int,
+    source: int,
+    lanes: int,
+    window: int,
+    share: float = 1.0,
+    neighbours: int = 1,
 ) -> NDArray[np.int64]:
     """The sample at each position of a round, int64 [n]; ``sizes`` are the samples in each shard of the source.
 
-    A sample moves by less than ``window`` places within its lane.
+    A sample moves by less than ``window`` places within its lane. So many ``neighbours`` move together: samples
+    0 to k - 1 of the source, k to 2k - 1 and so on, as far as they lie in one lane.
     """
     total = int(sizes.sum())
     permutation = generator(seed, Draw.SHARDS, source, round_number).permutation(len(sizes))
@@ -78,9 +86,14 @@ def round_order(
     lanes = lane_count(count, lanes, window)
     lengths = np.array([count // lanes + (lane < count % lanes) for lane in range(lanes)])
     lane = np.repeat(np.arange(lanes), lengths)
-    jitter = generator(seed, Draw.WINDOW, source, round_number).random(count) * window
+    jitter = generator(seed, Draw.WINDOW, source, round_number).random(count)
+    place = np.arange(count)
+    if neighbours > 1:  # all go by the first of them that is in the lane
+        begins = np.concatenate([[True], (np.diff(laid // neighbours) != 0) | (np.diff(lane) != 0)])
+        place = place[begins][np.cumsum(begins) - 1]
+        jitter = jitter[place]
     # One sort for all lanes: they are further apart than any sample moves.
-    shuffled = laid[np.argsort(np.arange(count) + jitter + lane * float(window), kind="stable")]
+    shuffled = laid[np.argsort(place + jitter * window + lane * float(window), kind="stable")]
     return shuffled[_interleaved(lengths, count)]
 
 

@@ -119,7 +119,7 @@ class Plan:
         config, size = self.config, self.batch_sizes[source]
         sizes = self.sources[source].sizes
         lanes, window = config.lanes, config.shuffle_window
-        order = round_order(sizes, config.seed, round_number, source, lanes, window, config.subset)
+        order = round_order(sizes, config.seed, round_number, source, lanes, window, config.subset, config.neighbours)
         real = lane_count(len(order), lanes, window)
         positions = batch_slots(len(order), size, real, *consumer.slots(size))
         samples = order[positions]

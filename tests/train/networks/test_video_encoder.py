@@ -142,3 +142,25 @@ def test_nothing_real_gives_no_nan_in_bf16(model_config: ModelConfig, frames: in
     torch.testing.assert_close(out.float(), exact, rtol=0, atol=0.05 * float(exact.abs().max()))
     out.float().square().sum().backward()
     assert all(p.grad.isfinite().all() for p in encoder.parameters())
+
+
+def test_weights_begin_as_large_as_their_sums_need(model_config: ModelConfig) -> None:
+    """ViT-B's at its width; larger in a narrower model, and larger still where the input is a box."""
+    torch.manual_seed(0)
+    for width, expected in ((768, 0.02), (48, 0.08)):
+        made = VideoEncoder(model_config.model_copy(update={"width": width, "heads": 4, "depth": 1}))
+        for module in (made.blocks[0].mlp.fc1, made.object_embedding, made.proj):
+            assert module.weight.std().item() == pytest.approx(expected, rel=0.1)
+        boxes = made.pos_embedding(torch.rand(1000, 7))
+        assert boxes.std().item() > 0.5
+
+
+def test_without_boxes_they_tell_nothing(model_config: ModelConfig) -> None:
+    torch.manual_seed(1)
+    encoder = VideoEncoder(model_config.model_copy(update={"box_dim": 0})).eval()
+    batch = random_batch()
+    with pytest.raises(InputError, match="boxes have 7 numbers, the model reads 0"):
+        encoder(batch)
+    assert not [name for name, _ in encoder.named_parameters() if "pos_embedding" in name]
+    bare = RegionBatch(batch.features_BFRV, batch.boxes_BFRK[..., :0], batch.mask_BFR)
+    assert encoder(bare).isfinite().all()

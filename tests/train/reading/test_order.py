@@ -53,6 +53,35 @@ def test_the_order_is_the_slow_one(sizes: list[int], seed: int, epoch: int, lane
     assert sorted(order.tolist()) == list(range(sum(sizes)))
 
 
+@given(SIZES, st.integers(0, 9), st.integers(1, 40), st.sampled_from([1, 7, 64]), st.integers(2, 9))
+def test_neighbours_stay_together(sizes: list[int], seed: int, lanes: int, window: int, neighbours: int) -> None:
+    """In a lane each run of them is whole: it is cut by the lanes' ends and the shards' alone."""
+    order = round_order(np.array(sizes), seed, 0, 0, lanes, window, neighbours=neighbours).tolist()
+    assert sorted(order) == list(range(sum(sizes)))
+    real = lane_count(len(order), lanes, window)
+    for lane in (order[lane::real] for lane in range(real)):
+        runs = [[lane[0]]]
+        for sample in lane[1:]:
+            if sample // neighbours == runs[-1][-1] // neighbours and sample == runs[-1][-1] + 1:
+                runs[-1].append(sample)
+            else:
+                runs.append([sample])
+        places = {sample: place for place, sample in enumerate(lane)}
+        ends = np.cumsum(sizes)
+        for run in runs:
+            for beside in (run[0] - 1, run[-1] + 1):
+                same_run = 0 <= beside < len(order) and beside // neighbours == run[0] // neighbours
+                same_shard = same_run and np.searchsorted(ends, beside, "right") == np.searchsorted(
+                    ends, run[0], "right"
+                )
+                assert not (same_shard and beside in places)
+
+
+def test_one_neighbour_changes_nothing() -> None:
+    sizes = np.full(9, 7)
+    assert (round_order(sizes, 3, 1, 0, 4, 8) == round_order(sizes, 3, 1, 0, 4, 8, neighbours=1)).all()
+
+
 def test_epochs_seeds_and_sources_differ() -> None:
     sizes = np.full(20, 10)
     drawn = [round_order(sizes, *numbers, 4, 16).tolist() for numbers in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1))]

@@ -1,0 +1,32 @@
+"""The page of what was found: ``results.md`` and its pictures, from the findings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from data_specs import atomic
+from pipelines.proof import plots
+from pipelines.proof.findings import Findings
+
+PAGE_NAME, FINDINGS_NAME, PICTURES = "results.md", "results.json", "results"
+
+
+def write_page(docs: Path, found: Findings, commands: Mapping[str, str], remarks: str = "") -> Path:
+    """Writes the page, its pictures in ``results/`` beside it, and the figures as JSON there.
+
+    commands: of each training, by stage and variant. remarks: Markdown that a person wrote, for the page's end.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=False
+    )
+    text = environment.get_template("results.md.j2").render(f=found, commands=commands, remarks=remarks)
+    pictures = docs / PICTURES
+    atomic.write_bytes(pictures / "ladder.png", plots.ladder(found))
+    if found.curves:
+        atomic.write_bytes(pictures / "curves.png", plots.curves(found))
+    atomic.write_text(pictures / FINDINGS_NAME, found.model_dump_json(indent=1) + "\n")
+    atomic.write_text(docs / PAGE_NAME, text.rstrip() + "\n")
+    return docs / PAGE_NAME

@@ -1,0 +1,69 @@
+"""The proof from beginning to end: work, findings, page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pipelines.proof.findings import Findings, Reader
+from pipelines.proof.journey import Journey
+from pipelines.proof.layout import Layout
+from pipelines.proof.page import PICTURES, write_page
+from pipelines.proof.scale import SCALES
+from pipelines.proof.scheduler import Scheduler
+from pipelines.proof.work import Work
+
+EXIT_SHORT, EXIT_INTERRUPTED = 1, 130
+REMARKS_NAME = "remarks.md"
+
+
+def prove(scale: str, out: Path, docs: Path | None, cores: int, despite_new_code: bool) -> int:
+    """Does what is not done, writes the page to ``docs`` (by default below ``out``), and says what holds.
+
+    Returns the exit code: 0, or 1 where a promise does not hold. ``results/remarks.md`` in ``docs``, which a person
+    writes, ends the page.
+
+    Raises:
+        WorkFailed: a piece of work ended badly.
+    """
+    at, chosen = Layout(out.resolve()), SCALES[scale]
+    works = Journey(chosen, at, cores).works()
+    scheduler = Scheduler(at, cores, with_code=not despite_new_code)
+    try:
+        made = scheduler.run(works)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; what is done stays in {out}, and the same command goes on", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    click.echo(f"{out}: {made} of {len(works)} steps were made, the others were there")
+    found = Reader(at, chosen).findings(_machine(cores))
+    docs = docs or at.out / "docs"
+    remarks = docs / PICTURES / REMARKS_NAME
+    text = remarks.read_text(encoding="utf-8") if remarks.is_file() else ""
+    page = write_page(docs, found, _commands(works, at), text)
+    _tell(found)
+    click.echo(f"page: {page}")
+    return 0 if all(check.holds for check in found.checks) else EXIT_SHORT
+
+
+def _tell(found: Findings) -> None:
+    for check in found.checks:
+        sign = "holds" if check.holds else "DOES NOT HOLD"
+        click.echo(f"{sign}: {check.promise}: {check.found} {check.unit} of {check.needed:.1f} needed")
+    for curve in found.curves:
+        click.echo(f"{curve.title}: {curve.difference} points, {curve.verdict}")
+
+
+def _commands(works: Sequence[Work], at: Layout) -> dict[str, str]:
+    """How each training of the first seed was started, by stage and variant; as from the proof's folder."""
+    return {
+        work.name.rpartition("-")[0]: f"python -m train run {work.config_path.relative_to(at.out)}"
+        for work in works
+        if work.config_path is not None
+    }
+
+
+def _machine(cores: int) -> str:
+    return f"{cores} cores ({platform.machine()}, {platform.system()})"

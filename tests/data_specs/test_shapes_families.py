@@ -1,0 +1,95 @@
+"""Families of clips: the same things, and no single frame that tells which way they move."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from data_specs.errors import InputError
+from data_specs.shapes.families import FAMILY, make_families, make_family
+from data_specs.shapes.language import captions, options, questions
+from data_specs.shapes.render import render_frame
+from data_specs.shapes.scene import DURATION_S, MIDDLE_S, OPPOSITES, Scene, relations
+
+FAMILIES = [make_family(3, split, number) for split in ("train", "val", "test") for number in range(25)]
+SCENES = [scene for family in FAMILIES for scene in family]
+
+
+def names(scene: Scene) -> set[str]:
+    return {thing.name for thing in scene.things}
+
+
+def test_a_family_shows_the_same_things() -> None:
+    for family in FAMILIES:
+        assert len(family) == FAMILY
+        assert len({frozenset(names(scene)) for scene in family}) == 1
+        assert [scene.index % FAMILY for scene in family] == list(range(FAMILY))
+
+
+def test_each_second_clip_is_the_one_before_backwards() -> None:
+    for forth, back in ((family[n], family[n + 1]) for family in FAMILIES for n in (0, 2)):
+        for time_s in (0.0, 0.4, MIDDLE_S, DURATION_S):
+            for one, other in zip(forth.things, back.things, strict=True):
+                assert one.centre(time_s) == pytest.approx(other.centre(DURATION_S - time_s))
+                assert one.width_at(time_s) == pytest.approx(other.width_at(DURATION_S - time_s))
+                assert one.motion == other.motion or one.motion in (
+                    OPPOSITES.get(other.motion), *(a for a, b in OPPOSITES.items() if b == other.motion)
+                )  # fmt: skip
+            assert (one.motion == other.motion) == (one.motion == "still")
+
+
+def test_the_middle_frame_says_nothing_of_motion() -> None:
+    """A clip and its reverse have the same middle frame, the same questions about where things move, and of each of
+    these the opposite answer: nobody who sees that frame alone is right about both."""
+    asked = 0
+    for forth, back in ((family[n], family[n + 1]) for family in FAMILIES for n in (0, 2)):
+        one, other = render_frame(forth, MIDDLE_S), render_frame(back, MIDDLE_S)
+        assert np.abs(one.boxes - other.boxes).max() <= 0.5
+        assert (one.labels == other.labels).all()
+        answers = [
+            {q.question: q.answer for q in questions(scene) if q.answer_type == "motion"} for scene in (forth, back)
+        ]
+        assert answers[0].keys() == answers[1].keys()
+        for question, answer in answers[0].items():
+            assert {answer, answers[1][question]} in ({"left", "right"}, {"up", "down"})
+            asked += 1
+    assert asked > 100
+
+
+def test_splits_share_no_set_of_things() -> None:
+    found = {
+        split: {frozenset(names(scene)) for scene in make_families(0, split, 200)} for split in ("train", "val", "test")
+    }
+    assert all(not found[a] & found[b] for a, b in combinations(found, 2))
+
+
+def test_captions_say_everything_and_choices_have_one_truth() -> None:
+    for place, scene in enumerate(SCENES[:60]):
+        said = captions(scene, 8, counted=True)
+        assert len({caption.text for caption in said}) == 8 and all(caption.holds(scene) for caption in said)
+        counts, claim = said[0].claims
+        assert counts.count == len(scene.things) and claim.motion and claim.relation
+        assert claim.subject.colour and claim.subject.shape
+        given, label = options(scene, SCENES[place + 1 : place + 8], counted=True)
+        assert [n for n, option in enumerate(given) if option.could_hold(scene)] == [label]
+
+
+def test_kin_are_told_apart_by_captions_alone() -> None:
+    alone = sum(
+        not any(captions(scene, 8, counted=True)[0].holds(other) for other in family if other is not scene)
+        for family in FAMILIES
+        for scene in family
+    )
+    assert 0.7 * len(SCENES) < alone < len(SCENES)  # some things stay still, whichever way the clip is played
+
+
+def test_scenes_stand_as_they_should() -> None:
+    for scene in SCENES:
+        assert any(relations(a, b) for a, b in combinations(scene.things, 2))
+
+
+def test_a_broken_family_is_refused() -> None:
+    with pytest.raises(InputError, match="split test: 6 clips are no whole families of 4"):
+        make_families(0, "test", 6)

@@ -1,0 +1,56 @@
+"""The oracle knows what is true of the clips, and nothing of which of two it is true of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from data_specs.build import build_manifest
+from data_specs.shapes.generate import RECORD, generate, read_clips
+from data_specs.shapes.language import captions
+from evaluate.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("oracle")
+    generate(folder / "data", 24, 5, splits={"train": 4, "val": 4, "test": 16}, families=True, workers=2)
+    build_manifest("shapes", folder / "data", folder / "m.parquet")
+    return folder
+
+
+def asked(folder: Path, out: Path, *more: str):
+    given = ["--root", str(folder / "data"), "--manifest", str(folder / "m.parquet"), "--out", str(out)]
+    return CliRunner().invoke(main, ["oracle", *given, *more])
+
+
+def test_ties_are_the_only_thing_it_gets_wrong(made: Path, tmp_path: Path) -> None:
+    result = asked(made, tmp_path)
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "oracle.json").read_text())
+    scenes = [clip.scene for clip in read_clips(made / "data")[0] if clip.scene.split == "test"]
+    true_of = [sum(captions(scene, 8, True)[0].holds(other) for other in scenes) for scene in scenes]
+    expected = 100 * np.mean([1 / count for count in true_of])
+    assert found["retrieval"]["text_to_video"]["figures"]["R@1"] == pytest.approx(expected)
+    assert found["multiple_choice"] == found["question_answering"] == 100.0
+    assert found["videos"] == 16
+
+
+def test_all_captions_may_ask(made: Path, tmp_path: Path) -> None:
+    assert asked(made, tmp_path, "--queries", "all").exit_code == 0
+    found = json.loads((tmp_path / "oracle.json").read_text())["retrieval"]["text_to_video"]
+    assert found["queries"] == 16 * 8 and found["figures"]["R@1"] < 100
+
+
+def test_another_manifest_or_folder_is_refused(made: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "data", 24, 6, splits={"train": 4, "val": 4, "test": 16}, families=True, workers=2)
+    (tmp_path / "m.parquet").write_bytes((made / "m.parquet").read_bytes())
+    other = asked(tmp_path, tmp_path / "out")
+    assert other.exit_code == 2 and "is no caption that was made for it" in other.output
+    (tmp_path / "data" / RECORD).unlink()
+    none = asked(tmp_path, tmp_path / "out")
+    assert none.exit_code == 2 and "make-shapes wrote" in none.output

@@ -1,0 +1,90 @@
+"""The proof's machinery: what is done again and what is not, intervals, verdicts, and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.proof.experiments import CURVES, VARIANTS
+from pipelines.proof.findings import Figure
+from pipelines.proof.journey import Journey
+from pipelines.proof.layout import Layout
+from pipelines.proof.scale import FULL, SMALL
+from pipelines.proof.scheduler import Scheduler, WorkFailed, read_stamp
+from pipelines.proof.work import Work
+
+
+def shapes(at: Layout, name: str, after: tuple[Work, ...] = (), clips: int = 4) -> Work:
+    """A quick real command: a few clips."""
+    command = ("data_specs", "make-shapes", f"--split=train={clips}", "--families", "--out", str(at.out / name))
+    return Work(name, command, at.out / name, after)
+
+
+def test_what_is_done_is_not_done_again_and_new_inputs_count(tmp_path: Path) -> None:
+    at = Layout(tmp_path)
+    first = shapes(at, "a")
+    manifest = ("data_specs", "build", "shapes", "--root", str(at.out / "a"), "--out", str(at.out / "m.parquet"))
+    works = [first, Work("m", manifest, at.out / "m.parquet", (first,))]
+    assert Scheduler(at, 2).run(works) == 2
+    stamp = read_stamp(at, first)
+    assert stamp is not None and stamp.done and stamp.seconds > 0
+    assert Scheduler(at, 2).run(works) == 0
+    (at.out / "m.parquet").unlink()
+    assert Scheduler(at, 2).run(works) == 1
+    more = shapes(at, "a", clips=8)
+    assert Scheduler(at, 2).run([more, Work("m", manifest, at.out / "m.parquet", (more,))]) == 2
+    assert len(list((at.out / "a/videos").iterdir())) == 8
+
+
+def test_new_code_makes_results_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.proof import work as module
+
+    at = Layout(tmp_path)
+    work = shapes(at, "a")
+    before, without = work.key(), work.key(with_code=False)
+    module._key.cache_clear()
+    monkeypatch.setattr(module, "_source", lambda package: "other code")
+    assert work.key() != before and work.key(with_code=False) == without
+    module._key.cache_clear()
+
+
+def test_a_failure_says_what_was_said_and_the_rest_stays(tmp_path: Path) -> None:
+    at = Layout(tmp_path)
+    good = shapes(at, "a")
+    bad = Work("bad", ("data_specs", "build", "shapes", "--root", "nowhere", "--out", "x"), at.out / "x", (good,))
+    with pytest.raises(WorkFailed, match=r"bad ended with exit code 2(.|\n)*Error") as failed:
+        Scheduler(at, 2).run([good, bad])
+    assert failed.value.exit_code == 1
+    assert Scheduler(at, 2).is_done(good) and not Scheduler(at, 2).is_done(bad)
+
+
+def test_every_point_of_a_curve_is_run() -> None:
+    names = {variant.name: variant for variant in VARIANTS}
+    for curve in CURVES:
+        points = [point.variant for line in curve.lines.values() for point in line]
+        assert {*points, curve.better, curve.worse} <= names.keys() and {curve.better, curve.worse} <= {*points}
+        assert curve.stage == "pretrain" or all(names[point].tuned for point in points)
+    works = Journey(FULL, Layout(Path("/proof")), 2).works()
+    for curve in CURVES:
+        for point in (point for line in curve.lines.values() for point in line):
+            for seed in FULL.seeds:
+                assert f"retrieval-{curve.stage}-{point.variant}-{seed}" in {work.name for work in works}
+
+
+@pytest.mark.parametrize("scale", [FULL, SMALL])
+def test_works_come_after_what_they_need_and_own_their_results(scale) -> None:
+    works = Journey(scale, Layout(Path("/proof")), 2).works()
+    seen: set[str] = set()
+    for work in works:
+        assert {before.name for before in work.after} <= seen
+        seen.add(work.name)
+    assert len({work.out for work in works}) == len(works) == len(seen)
+
+
+def test_intervals_are_students() -> None:
+    found = Figure.of([1.0, 2.0, 3.0])
+    assert (found.mean, round(found.low, 3), round(found.high, 3)) == (2.0, -0.484, 4.484)
+    assert Figure.of([5.0]).low == 5.0
+    assert Figure.of([10.0, 10.1, 10.2]).above(Figure.of([9.0, 9.1, 9.2]))
+    assert not Figure.of([10.0, 12.0]).above(Figure.of([9.0, 9.1]))
