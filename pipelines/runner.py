@@ -21,6 +21,7 @@ from pipelines.filling import fill
 from pipelines.pipeline import Expectation, Pipeline, Step, command_line, config_path, config_text
 
 LEDGER = "pipeline.json"
+Process = subprocess.Popen[bytes]
 
 
 class StepFailed(click.ClickException):
@@ -93,7 +94,7 @@ def _prepare(pipeline: Pipeline, values: dict[str, Any]) -> None:
 
 def start(
     command: Sequence[str], *, ranks: int = 1, log: Path | None = None, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """Starts ``python -m command``, by torchrun where it is for several ranks; what it says goes to ``log``."""
     several = ("torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "-m") if ranks > 1 else ()
     arguments = [sys.executable, "-m", *several, *command]

@@ -51,7 +51,7 @@ def make_text_encoder(
     )  # fmt: skip
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    BertModel(config, add_pooling_layer=False).save_pretrained(temporary)
+    BertModel(config).save_pretrained(temporary)
     _tokenizer(pieces).save_pretrained(temporary)
     atomic.fsync_tree(temporary)
     temporary.rename(out)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from data_specs import atomic
 from data_specs.configuration import Settings
 from pipelines.proof.layout import Layout
 from pipelines.proof.work import Work
-from pipelines.runner import start
+from pipelines.runner import Process, start
 
 _POLL_S, _TAIL = 0.1, 15
 
@@ -51,7 +50,7 @@ class Scheduler:
     at: Layout
     cores: int
     with_code: bool = True
-    _running: dict[str, tuple[Work, subprocess.Popen[bytes], float, float]] = field(default_factory=dict)
+    _running: dict[str, tuple[Work, Process, float, float]] = field(default_factory=dict)
 
     def run(self, works: Sequence[Work]) -> int:
         """Does all of them; returns how many had to be done.
