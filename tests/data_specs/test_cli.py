@@ -97,6 +97,16 @@ def test_make_shapes_then_build(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "m.parquet").info.protocol == "shapes/all-captions"
 
 
+def test_families_of_chosen_splits_build_too(tmp_path: Path) -> None:
+    sizes = ("--split", "train=4", "--split", "test=4")
+    made = run("make-shapes", *sizes, "--families", "--workers", "2", "--out", tmp_path / "s")
+    assert made.exit_code == 0 and "wrote 8 clips (4 train, 4 test)" in made.output, made.output
+    assert run("build", "shapes", "--root", tmp_path / "s", "--out", tmp_path / "m.parquet").exit_code == 0
+    manifest = read_manifest(tmp_path / "m.parquet")
+    assert manifest.counts() == {"train": 4, "test": 4}
+    assert all("shapes are shown: " in item.captions[0] for item in manifest)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -120,6 +130,12 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments: tuple[str, ...], sai
         ("make-shapes", "--videos", "2", "--out", "x"),
         ("make-shapes", "--videos", "5", "--seed", "-1", "--out", "x"),
         ("make-shapes", "--videos", "5", "--out", "x", "--layout", "coco"),
+        ("make-shapes", "--out", "x"),
+        ("make-shapes", "--videos", "5", "--split", "train=5", "--out", "x"),
+        ("make-shapes", "--split", "train", "--out", "x"),
+        ("make-shapes", "--split", "tain=4", "--out", "x"),
+        ("make-shapes", "--split", "train=6", "--families", "--out", "x"),
+        ("make-shapes", "--videos", "8", "--families", "--layout", "msrvtt", "--out", "x"),
         ("build", "msrvtt"),
         ("biuld",),
     ],

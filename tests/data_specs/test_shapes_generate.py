@@ -81,8 +81,10 @@ def test_an_interrupted_run_leaves_no_half_written_file(native: Path, tmp_path: 
     left = files_of(tmp_path)
     assert sorted(left) == ["shapes.json", "videos/train-000000.mp4", "videos/train-000001.mp4"]
     (tmp_path / "videos/.train-000002.mp4.0123456789ab.partial").write_bytes(b"of a run that was killed")
-    generate(tmp_path, 5, seed=3)
+    made = (tmp_path / "videos/train-000000.mp4").stat().st_mtime_ns
+    generate(tmp_path, 5, seed=3, workers=2)
     assert files_of(tmp_path) == files_of(native)
+    assert (tmp_path / "videos/train-000000.mp4").stat().st_mtime_ns == made  # it went on
 
 
 def test_annotations_never_stand_beside_clips_of_another_run(native: Path, tmp_path: Path) -> None:
