@@ -162,6 +162,7 @@ COMMANDS = [
     "run",
     "retry",
     "import-npz",
+    "thin",
     "verify",
     "coverage",
     "show",
