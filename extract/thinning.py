@@ -9,7 +9,7 @@ Letters: F frames, R regions a frame, K regions that stay.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,10 @@ from data_specs.shard_index import ShardIndex, build_index, read_labels, write_l
 from data_specs.shards import CommitRecord, committed, iterate_shard, records, write_shard
 
 
-def thin_shards(folder: Path, out: Path, regions: int, seed: int) -> ShardIndex:
+def thin_shards(folder: Path, out: Path, regions: int, seed: int, report: Callable[[], None]) -> ShardIndex:
     """Writes each shard of ``folder`` to ``out`` with ``regions`` a frame; what is committed there is kept.
+
+    report: called after each shard.
 
     Raises:
         InputError: the shards have no more than that, or are what is to be written.
@@ -47,6 +49,7 @@ def thin_shards(folder: Path, out: Path, regions: int, seed: int) -> ShardIndex:
         there = committed(out, record.name)
         if there is None or there.provenance != made_with:
             write_shard(out, record.name, _thinned(folder, record, regions, seed), record.plan_hash, made_with)
+        report()
     write_labels(out, read_labels(folder))
     return build_index(out, records(out))
 

@@ -6,7 +6,6 @@ model and costs next to nothing beside it.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from data_specs import atomic
 from data_specs.errors import InputError
 from data_specs.manifest import Manifest
+from train.networks.initial import initial_std
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 POSITIONS = 128
@@ -47,7 +47,7 @@ def make_text_encoder(
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        intermediate_size=4 * width, max_position_embeddings=POSITIONS, initializer_range=0.02 * math.sqrt(768 / width),
+        intermediate_size=4 * width, max_position_embeddings=POSITIONS, initializer_range=initial_std(width),
     )  # fmt: skip
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -116,7 +116,7 @@ def generate(
 
 
 def read_clips(out: Path) -> tuple[list[Clip], bool]:
-    """The clips of a folder in the native layout, and whether they are families, from its ``shapes.json``.
+    """The clips of a folder, and whether they are families, from its ``shapes.json``.
 
     Raises:
         InputError: it is not there, or is not what ``generate`` wrote.
@@ -128,9 +128,8 @@ def read_clips(out: Path) -> tuple[list[Clip], bool]:
         raise InputError(f"{path} is not there: is {out} what python -m data_specs make-shapes wrote?") from None
     except ValidationError as error:
         raise InputError(f"{path}: {error.errors()[0]['msg']}; make the data set again") from None
-    return plan_clips(
-        sum(asked.splits.values()), asked.seed, asked.layout, asked.splits, asked.families
-    ), asked.families
+    videos = sum(asked.splits.values())
+    return plan_clips(videos, asked.seed, asked.layout, asked.splits, asked.families), asked.families
 
 
 def plan_clips(

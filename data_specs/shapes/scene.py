@@ -33,7 +33,11 @@ COLOURS = {
 SIZES = {"small": 18.0, "medium": 28.0, "large": 40.0}
 MOTIONS = ("left", "right", "up", "down", "still", "growing", "shrinking")
 SCALING = ("growing", "shrinking")
-OPPOSITES = {"left": "right", "up": "down", "growing": "shrinking"}
+OPPOSITES = {
+    "left": "right", "right": "left", "up": "down", "down": "up", "still": "still",
+    "growing": "shrinking", "shrinking": "growing",
+}  # fmt: skip
+"""What a motion is when the clip is played backwards."""
 CLASS_NAMES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 
 _DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
@@ -72,10 +76,9 @@ class Thing:
 
     def reversed(self) -> Thing:
         """What the clip shows of it when it is played backwards."""
-        ways = OPPOSITES | {after: before for before, after in OPPOSITES.items()}
         return replace(
             self,
-            motion=ways.get(self.motion, self.motion),
+            motion=OPPOSITES[self.motion],
             start=self.end,
             end=self.start,
             width=self.width[::-1],

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from data_specs.errors import InputError
 from data_specs.location import Location
 from extract.commands.options import (
     FILE,
@@ -181,25 +180,22 @@ def import_npz(
 
 
 @click.command()
-@shards_argument
+@click.argument("folder", type=FOLDER, metavar="SHARDS")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the new shards; committed ones in it are kept.")
 @click.option("--regions", type=click.IntRange(1), required=True, help="Of each frame; fewer than there are.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice.")
-def thin(folder: Location, out: Path, regions: int, seed: int) -> None:
+def thin(folder: Path, out: Path, regions: int, seed: int) -> None:
     """Make shards with fewer regions a frame, chosen at random, from shards that are there.
 
     \b
     python -m extract thin shards/msrvtt --out shards/msrvtt-random-5 --regions 5
 
     To compare with the most confident ones, for which no shards are needed: data.regions=5 of a run reads the first 5.
-    Exit codes: 0 done; 2 wrong options, or broken shards.
+    Stop it at any time; the same command goes on. Exit codes: 0 done; 1 a shard is broken; 2 wrong options.
     """
-    from data_specs.samples import SampleError
-    from data_specs.shards import ShardError
+    from extract.commands.reading import reading
     from extract.thinning import thin_shards
 
-    try:
-        index = thin_shards(Path(str(folder)), out, regions, seed)
-    except (ShardError, SampleError) as error:
-        raise InputError(str(error)) from None
+    with reading("thin", folder, f"what is done stays in {out}, and the same command goes on") as advance:
+        index = thin_shards(folder, out, regions, seed, advance)
     click.echo(f"{out}: {index.num_samples} samples, {index.num_regions} regions")

@@ -17,8 +17,8 @@ from extract.processes import WorkerDiedError
 
 
 @contextmanager
-def reading(what: str, folder: Location) -> Iterator[Callable[[], None]]:
-    """Yields what is called after each shard.
+def reading(what: str, folder: Location, if_stopped: str = "nothing was changed") -> Iterator[Callable[[], None]]:
+    """Yields what is called after each shard. if_stopped: what Ctrl-C says of what there is then.
 
     Raises:
         InputError: a file may not be read or written.
@@ -30,7 +30,7 @@ def reading(what: str, folder: Location) -> Iterator[Callable[[], None]]:
             task = progress.add_task(what, total=len(record_paths(folder)))
             yield lambda: progress.advance(task)
     except KeyboardInterrupt:
-        raise click.ClickException(f"{what} of {folder} was stopped; nothing was changed") from None
+        raise click.ClickException(f"{what} of {folder} was stopped; {if_stopped}") from None
     except OSError as error:
         raise InputError(f"{error.filename or folder}: {error.strerror or error}") from None
     except (ShardError, SampleError, WorkerDiedError) as error:

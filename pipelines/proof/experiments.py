@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-MAIN = "main"
+MAIN, ONE_FRAME = "main", "frames-1"
 Stage = Literal["pretrain", "tune"]
 
 
@@ -68,7 +68,7 @@ def _regions(count: int) -> Mapping[str, Any]:
 REGIONS, RANDOM, FRAMES = (1, 5, 10, 20), (1, 5, 10), (1, 2, 4)
 VARIANTS = (
     Variant(MAIN, tuned=True),
-    Variant("frames-1", {}, {"data.frames": 1}, tuned=True),
+    Variant(ONE_FRAME, {}, {"data.frames": 1}, tuned=True),
     Variant("global-only", {"loss.local_weight": 0}, {"loss.local_weight": 0}, tuned=True),
     Variant("local-only", {"loss.global_weight": 0}, {"loss.global_weight": 0}, tuned=True),
     *(Variant(f"frames-{count}", {}, {"data.frames": count}, tuned=True) for count in FRAMES[1:]),
@@ -96,7 +96,7 @@ CURVES = (
     Curve(
         "frames", "Frames in tuning", "frames", "tune",
         {"": (*(Point(f"frames-{n}", str(n)) for n in FRAMES), Point(MAIN, "8"))},
-        "more frames are better", MAIN, "frames-1",
+        "more frames are better", MAIN, ONE_FRAME,
     ),
     Curve(
         "pretrain-frames", "Frames in pre-training", "frames", "tune",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_specs.configuration import Settings
-from pipelines.proof.experiments import CURVES, MAIN, Curve
+from pipelines.proof.experiments import CURVES, MAIN, ONE_FRAME, Curve
 from pipelines.proof.layout import Layout
 from pipelines.proof.scale import Scale
 
@@ -115,7 +115,7 @@ class Reader:
         bag = _json(self.at.baselines / "bag_of_objects.json")["retrieval"]["text_to_video"]
         tuned = self._all("tune", MAIN, "retrieval")
         zero_shot = Figure.of([_recall(found) for found in self._all("pretrain", MAIN, "retrieval")])
-        answers, single = (self._all("answer", name, "question_answering") for name in (MAIN, "frames-1"))
+        answers, single = (self._all("answer", name, "question_answering") for name in (MAIN, ONE_FRAME))
         types = [group["name"] for group in answers[0]["by_answer_type"]]
         by_type = {name: (Figure.of(_of_type(answers, name)), Figure.of(_of_type(single, name))) for name in types}
         return self._checked(

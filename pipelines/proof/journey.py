@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from data_specs.configuration import override
-from pipelines.proof.experiments import MAIN, VARIANTS, Variant
+from data_specs.shapes.families import FAMILY
+from pipelines.proof.experiments import MAIN, ONE_FRAME, VARIANTS, Variant
 from pipelines.proof.layout import Layout
-from pipelines.proof.scale import Scale
+from pipelines.proof.scale import Scale, Training
 from pipelines.proof.work import Work
 
 FEATURE_DIM = 512  # of the shapes detector
-FAMILY = 4  # clips that show the same things stand side by side, and are each other's hard negatives
-ANSWER_FRAMES = ("main", "frames-1")
-"""Variants whose tuned models go on to learn answers: of all frames, and of one."""
+JOURNEY = (MAIN, ONE_FRAME)
+"""Variants without which there is no proof: their tuned models go on to learn answers, of all frames and of one."""
 
 
 @dataclass
@@ -30,11 +30,11 @@ class Journey:
 
     def works(self) -> list[Work]:
         """Everything, each after what it needs; the main journey comes first."""
-        variants = [variant for variant in VARIANTS if self.scale.curves or variant.name in ANSWER_FRAMES]
         self._baselines()
         for seed in self.scale.seeds:
-            for variant in sorted(variants, key=lambda v: v.name not in ANSWER_FRAMES):
-                self._variant(variant, seed)
+            for variant in VARIANTS:
+                if self.scale.curves or variant.name in JOURNEY:
+                    self._variant(variant, seed)
         return list(self.made.values())
 
     def _variant(self, variant: Variant, seed: int) -> None:
@@ -46,10 +46,11 @@ class Journey:
         tuned = self._tune(variant, seed)
         self._judge("tune", variant, seed, tuned)
         if variant.name == MAIN:
-            self._evaluate("multiple-choice", "tune", variant, seed, tuned, self.at.choices)
-        if variant.name in ANSWER_FRAMES:
+            self._evaluate("multiple-choice", "tune", variant, seed, tuned, self._manifest("mc", self.at.choices))
+        if variant.name in JOURNEY:
             answering = self._answer(variant, seed, tuned)
-            self._evaluate("question-answering", "answer", variant, seed, answering, self.at.answers)
+            frames = ("--frames", str(variant.tune.get("data.frames", self.scale.frames)))
+            self._evaluate("question-answering", "answer", variant, seed, answering, self._answers(), frames)
 
     # ---- data
 
@@ -62,10 +63,11 @@ class Journey:
         command = ("data_specs", "build", "shapes", "--root", str(self.at.data), "--protocol", protocol)
         return self._work(f"manifest-{protocol}", (*command, "--out", str(path)), path, [self._data()])
 
-    @property
-    def manifest(self) -> Work:
-        """Of retrieval."""
+    def _captions(self) -> Work:
         return self._manifest("first-caption", self.at.manifest)
+
+    def _answers(self) -> Work:
+        return self._manifest("qa", self.at.answers)
 
     def _shards(self) -> Work:
         command = (
@@ -73,7 +75,7 @@ class Journey:
             "--out", str(self.at.shards()), "--frames", str(self.scale.frames), "--regions", str(self.scale.regions),
             "--videos-per-shard", "64", "--workers", str(self.cores if self.cores > 1 else 0),
         )  # fmt: skip
-        return self._work("shards", command, self.at.shards(), [self.manifest], cores=self.cores)
+        return self._work("shards", command, self.at.shards(), [self._captions()], cores=self.cores)
 
     def _shards_for(self, variant: Variant) -> Work:
         whole = self._shards()
@@ -86,13 +88,13 @@ class Journey:
     def _text(self) -> Work:
         sizes = ("--width", str(self.scale.text_width), "--layers", str(self.scale.text_layers))
         command = ("train", "make-text-encoder", str(self.at.manifest), "--out", str(self.at.text), *sizes)
-        return self._work("text-encoder", command, self.at.text, [self.manifest])
+        return self._work("text-encoder", command, self.at.text, [self._captions()])
 
     def _baselines(self) -> None:
         asked = ("--manifest", str(self.at.manifest), "--out", str(self.at.baselines))
         self._work(
             "oracle", ("evaluate", "oracle", "--root", str(self.at.data), *asked),
-            self.at.baselines / "oracle.json", [self.manifest],
+            self.at.baselines / "oracle.json", [self._captions()],
         )  # fmt: skip
         self._work(
             "bag-of-objects", ("evaluate", "bag-of-objects", "--shards", str(self.at.shards()), *asked),
@@ -102,30 +104,26 @@ class Journey:
     # ---- training
 
     def _pretrain(self, variant: Variant, seed: int) -> Work:
-        scale = self.scale
         if variant.pretrained != variant.name:
             return self.made[f"pretrain-{variant.pretrained}-{seed}"]
-        changes = {"data.frames": 1, "data.batch_size": scale.pretrain_batch} | dict(variant.pretrain)
-        tree = self._tree(variant, seed, scale.pretrain_steps, scale.pretrain_lr, changes)
+        tree = self._tree(variant, seed, self.scale.pretrain, {"data.frames": 1} | dict(variant.pretrain))
         return self._training("pretrain", variant, seed, tree, [self._shards_for(variant), self._text()])
 
     def _tune(self, variant: Variant, seed: int) -> Work:
-        scale, before = self.scale, self._pretrain(variant, seed)
-        changes = {"data.frames": scale.frames, "data.batch_size": scale.tune_batch} | dict(variant.tune)
-        tree = self._tree(variant, seed, scale.tune_steps, scale.tune_lr, changes)
+        before = self._pretrain(variant, seed)
+        tree = self._tree(variant, seed, self.scale.tune, variant.tune)
         tree["start"] = {"model": str(before.out / "model")}
         return self._training("tune", variant, seed, tree, [before])
 
     def _answer(self, variant: Variant, seed: int, before: Work) -> Work:
-        scale = self.scale
-        changes = {"data.frames": scale.frames, "data.batch_size": scale.answer_batch} | dict(variant.tune)
-        changes |= {"data.questions": scale.answer_questions}
-        tree = self._tree(variant, seed, scale.answer_steps, scale.answer_lr, changes)
+        changes = dict(variant.tune) | {"data.questions": self.scale.answer_questions}
+        tree = self._tree(variant, seed, self.scale.answer, changes)
         tree["start"] = {"model": str(before.out / "model")}
         tree["answering"] = {"answers": str(self.at.answers)}
-        return self._training("answer", variant, seed, tree, [before, self._manifest("qa", self.at.answers)])
+        return self._training("answer", variant, seed, tree, [before, self._answers()])
 
-    def _tree(self, variant: Variant, seed: int, steps: int, lr: float, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _tree(self, variant: Variant, seed: int, training: Training, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """A training's configuration, but for where it goes and what it starts from."""
         scale = self.scale
         tree: dict[str, Any] = {
             "model": {
@@ -135,11 +133,12 @@ class Journey:
             },
             "data": {
                 "shards": [str(self.at.shards(variant.random))], "splits": ["train"], "seed": seed,
-                "neighbours": FAMILY,
+                "frames": scale.frames, "regions": scale.regions, "batch_size": training.batch,
+                "neighbours": FAMILY,  # kin are each other's hard negatives
             },
             "loss": {"sharpness": 20},
-            "optimiser": {"lr": lr, "schedule": "cosine", "warmup_steps": max(1, steps // 20)},
-            "epochs": 100_000, "max_steps": steps, "threads": 1, "seed": seed, "keep": 1,
+            "optimiser": {"lr": training.lr, "schedule": "cosine", "warmup_steps": max(1, training.steps // 20)},
+            "epochs": 100_000, "max_steps": training.steps, "threads": 1, "seed": seed, "keep": 1,
             "checkpoint_every": 100_000, "checkpoint_minutes": 2.0,
         }  # fmt: skip
         return override(tree, [f"{key}={value}" for key, value in changes.items()])
@@ -163,24 +162,19 @@ class Journey:
         frames = int(changed.get("data.frames", 1 if stage == "pretrain" else self.scale.frames))
         regions = int(variant.pretrain.get("data.regions", self.scale.regions))
         more = ("--frames", str(frames), "--regions", str(regions), "--figures-only")
-        self._evaluate("retrieval", stage, variant, seed, trained, self.at.manifest, more)
+        self._evaluate("retrieval", stage, variant, seed, trained, self._captions(), more)
 
     def _evaluate(
-        self, task: str, stage: str, variant: Variant, seed: int, trained: Work, manifest: Path,
+        self, task: str, stage: str, variant: Variant, seed: int, trained: Work, manifest: Work,
         more: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         folder = self.at.report(stage, variant.name, seed)
-        if task == "question-answering":
-            more = ("--frames", str(variant.tune.get("data.frames", self.scale.frames)))
         command = (
             "evaluate", task, "--model", str(trained.out / "model"), "--shards", str(self.at.shards(variant.random)),
-            "--manifest", str(manifest), "--out", str(folder), *more,
+            "--manifest", str(manifest.out), "--out", str(folder), *more,
         )  # fmt: skip
         result = folder / f"{task.replace('-', '_')}.json"
-        protocol = {self.at.manifest: "first-caption", self.at.answers: "qa", self.at.choices: "mc"}[manifest]
-        self._work(
-            f"{task}-{stage}-{variant.name}-{seed}", command, result, [trained, self._manifest(protocol, manifest)]
-        )
+        self._work(f"{task}-{stage}-{variant.name}-{seed}", command, result, [trained, manifest])
 
     def _work(
         self, name: str, command: tuple[str, ...], out: Path, after: Iterable[Work] = (), **more: Any

@@ -55,7 +55,8 @@ def _curve(above: Axes, below: Axes, curve: FoundCurve) -> None:
     plain(above, curve.title, "y")
     plain(below, "", "y")
     above.set_xticks(range(len(labels)), [])
-    above.set_ylim(bottom=0)
+    highest = max(point.recall.high for points in curve.lines.values() for point in points)
+    above.set_ylim(0, 1.1 * max(highest, 1.0))
     below.set_xticks(range(len(labels)), labels)
     below.set_xlabel(f"{curve.axis} ({'tuned' if curve.stage == 'tune' else 'pre-trained'})", fontsize=9, color=SOFT)
     for ax in (above, below):

@@ -1,15 +1,23 @@
-"""How large a proof is: clips, model and steps. ``full`` is what docs/results.md shows, ``small`` is for minutes."""
+"""How large a proof is: clips, model and steps. ``full`` is the proof itself, ``small`` shows that all of it runs."""
 
 from __future__ import annotations
 
 from data_specs.configuration import Settings
 
 
-class Scale(Settings):
-    """Clips of each split, frames kept of each clip, and how long each kind of training is.
+class Training(Settings):
+    """Clips a step, steps, and the learning rate at its highest."""
 
-    regions: a frame, at most. seeds: of the model and of what it is shown; the clips are the same. Batch sizes are
-    clips a step. answer_questions: of each clip a step. curves: whether the runs beside the main journey are made.
+    batch: int
+    steps: int
+    lr: float
+
+
+class Scale(Settings):
+    """Clips of each split, frames and regions kept of each clip, sizes of the model, and its three trainings.
+
+    seeds: of the model and of what it is shown; the clips are the same. answer_questions: of each clip a step. curves:
+    whether the runs beside the main journey are made.
     """
 
     name: str
@@ -25,15 +33,9 @@ class Scale(Settings):
     joint_dim: int
     text_width: int
     text_layers: int
-    pretrain_batch: int
-    pretrain_steps: int
-    pretrain_lr: float
-    tune_batch: int
-    tune_steps: int
-    tune_lr: float
-    answer_batch: int
-    answer_steps: int
-    answer_lr: float
+    pretrain: Training
+    tune: Training
+    answer: Training
     answer_questions: int
     curves: bool
 
@@ -41,15 +43,17 @@ class Scale(Settings):
 FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
     width=128, depth=3, heads=4, joint_dim=128, text_width=128, text_layers=2,
-    pretrain_batch=128, pretrain_steps=400, pretrain_lr=1e-3,
-    tune_batch=64, tune_steps=400, tune_lr=5e-4,
-    answer_batch=64, answer_steps=400, answer_lr=1e-3, answer_questions=4, curves=True,
+    pretrain=Training(batch=128, steps=400, lr=1e-3),
+    tune=Training(batch=64, steps=400, lr=5e-4),
+    answer=Training(batch=64, steps=400, lr=1e-3),
+    answer_questions=4, curves=True,
 )  # fmt: skip
 SMALL = FULL.model_copy(
     update={
-        "name": "small", "train": 120, "val": 12, "test": 40, "frames": 4, "seeds": (0,), "pretrain_steps": 100,
-        "tune_steps": 60, "answer_steps": 60, "pretrain_batch": 32, "tune_batch": 32, "answer_batch": 32,
-        "curves": False,
+        "name": "small", "train": 120, "val": 12, "test": 40, "frames": 4, "seeds": (0,), "curves": False,
+        "pretrain": Training(batch=32, steps=100, lr=1e-3),
+        "tune": Training(batch=32, steps=60, lr=5e-4),
+        "answer": Training(batch=32, steps=60, lr=1e-3),
     }
 )  # fmt: skip
 SCALES = {scale.name: scale for scale in (FULL, SMALL)}

@@ -7,8 +7,6 @@ Names of parameters follow timm's ViT, so that its weights load as they are.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,10 +16,10 @@ from data_specs.errors import InputError
 from train.batch import RegionBatch
 from train.config import ModelConfig
 from train.networks.attention import DividedSpaceAttention, Keys, TimeAttention
+from train.networks.initial import initial_std
 
 _INIT_BOXES = 1.0  # a box is a few fractions: what tells large from small would drown in the features
 _NORM_EPS = 1e-6  # timm's ViT
-_INIT_STD, _INIT_WIDTH = 0.02, 768  # ViT-B; narrower ones get larger weights, so that sums stay as large
 
 
 class Mlp(nn.Module):
@@ -83,7 +81,7 @@ class VideoEncoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        std = _INIT_STD * math.sqrt(_INIT_WIDTH / self.proj.in_features)
+        std = initial_std(self.proj.in_features)
         nn.init.trunc_normal_(self.cls_token, std=std)  # temporal rows that are never trained stay zero
         for module in self.modules():
             if isinstance(module, nn.Linear):

@@ -1,0 +1,127 @@
+"""From the files that a proof's pieces of work leave to findings, verdicts and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluate.metrics import FIGURES
+from pipelines.proof.experiments import CURVES, MAIN, VARIANTS
+from pipelines.proof.findings import Figure, Findings, Reader
+from pipelines.proof.journey import Journey
+from pipelines.proof.layout import Layout
+from pipelines.proof.page import write_page
+from pipelines.proof.scale import FULL, SMALL, Scale
+
+Recall = Callable[[str, str, int], float]
+"""R@1 of a stage, a variant and a seed."""
+
+
+def both_ways(recall: float) -> dict[str, Any]:
+    figures = {name: recall for name in FIGURES}
+    intervals = {name: (recall - 1, recall + 1) for name in FIGURES}
+    return {"text_to_video": {"figures": figures, "intervals": intervals, "chance": dict.fromkeys(FIGURES, 0.1)}}
+
+
+def finished(out: Path, scale: Scale, recall: Recall) -> Reader:
+    """A proof whose every result is there, with figures of our own."""
+    at = Layout(out)
+    at.baselines.mkdir(parents=True)
+    oracle = {"retrieval": both_ways(90.0), "multiple_choice": 100.0, "question_answering": 100.0}
+    (at.baselines / "oracle.json").write_text(json.dumps(oracle))
+    (at.baselines / "bag_of_objects.json").write_text(json.dumps({"retrieval": both_ways(20.0)}))
+    for work in Journey(scale, at, 2).works():
+        stage, _, rest = work.name.partition("-")
+        if stage in ("pretrain", "tune", "answer"):
+            work.out.mkdir(parents=True)
+            lines = [{"kind": "train", "device_hours": hours / 3600} for hours in (1.0, 7.0)]
+            (work.out / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        elif work.name.startswith("retrieval-"):
+            stage, _, rest = work.name.removeprefix("retrieval-").partition("-")
+            variant, _, seed = rest.rpartition("-")
+            found = both_ways(recall(stage, variant, int(seed)))
+            write(work.out, found | {"global_alone": both_ways(1.0)})
+        elif work.name.startswith("multiple-choice-"):
+            write(work.out, {"accuracy": 95.0})
+        elif work.name.startswith("question-answering-"):
+            motion = 80.0 if f"-{MAIN}-" in work.name else 40.0
+            kinds = [{"name": "motion", "accuracy": motion}, {"name": "what", "accuracy": 60.0}]
+            write(work.out, {"accuracy": 70.0, "majority_accuracy": 15.0, "by_answer_type": kinds})
+    return Reader(at, scale)
+
+
+def write(path: Path, tree: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(tree))
+
+
+def commands_of(scale: Scale) -> dict[str, str]:
+    works = Journey(scale, Layout(Path("/proof")), 2).works()
+    return {work.name.rpartition("-")[0]: " ".join(work.command) for work in works if work.config_path is not None}
+
+
+def tables(text: str) -> list[list[str]]:
+    found: list[list[str]] = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found[-1].append(line)
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def good(stage: str, variant: str, seed: int) -> float:
+    """The tuned journey best of all, and more of everything better."""
+    base = {"pretrain": 30.0, "tune": 60.0}[stage]
+    return base + 0.1 * seed - (0.0 if variant == MAIN else 10.0 + 2 * variant.startswith("random"))
+
+
+@pytest.mark.parametrize("scale", [FULL, SMALL])
+def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> None:
+    found = finished(tmp_path / "proof", scale, good).findings("2 cores")
+    page = write_page(tmp_path / "docs", found, commands_of(scale), "## Why a curve differs\n\nA remark.")
+    text = page.read_text()
+    for table in tables(text):
+        assert len(table) > 2 and set(table[1]) <= set("|-:"), table
+        assert len({row.count("|") for row in table}) == 1, table
+    assert "{{" not in text and "A remark." in text and "needed" in text
+    pictures = {"ladder", "curves"} if scale.curves else {"ladder"}
+    assert {path.stem for path in (tmp_path / "docs/results").glob("*.png")} == pictures
+    assert all(f"(results/{name}.png)" in text for name in pictures)
+    assert Findings.model_validate_json((tmp_path / "docs/results/results.json").read_bytes()) == found
+
+
+def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
+    found = finished(tmp_path, FULL, good).findings("2 cores")
+    assert [check.holds for check in found.checks] == [True] * 6
+    assert found.zero_shot.mean == pytest.approx(30.1) and found.tuned.values == (60.0, 60.1, 60.2)
+    verdicts = {curve.name: curve.verdict for curve in found.curves}
+    assert verdicts.pop("pretrain-frames") == "contradicts"  # the paper sees no difference there; here there is one
+    assert verdicts.pop("gather") == "within the intervals"  # both 10 below
+    assert set(verdicts.values()) == {"agrees"}
+    costs = {point.variant: point.device_seconds for point in next(iter(found.curves[0].lines.values()))}
+    assert costs[MAIN] == pytest.approx(14.0)  # its start's seconds are its own, too
+
+
+def test_what_does_not_hold_is_said(tmp_path: Path) -> None:
+    found = finished(tmp_path / "proof", FULL, lambda stage, variant, seed: 5.2 - 0.1 * seed).findings("2 cores")
+    assert [check.holds for check in found.checks] == [True, False, False, True, True, False]
+    text = write_page(tmp_path / "docs", found, commands_of(FULL)).read_text()
+    assert text.count("**does not hold**") == 3
+    assert {curve.verdict for curve in found.curves} == {"within the intervals", "agrees"}
+
+
+def test_a_curve_that_goes_the_other_way_contradicts(tmp_path: Path) -> None:
+    found = finished(tmp_path, FULL, lambda stage, variant, seed: 100 - good(stage, variant, seed)).findings("2 cores")
+    curves = {curve.name: curve for curve in found.curves}
+    assert {curves[name].verdict for name in ("loss", "regions", "frames", "data", "boxes")} == {"contradicts"}
+    assert curves["loss"].difference == Figure.of([-10.0] * 3)
+
+
+def test_every_variant_is_shown() -> None:
+    shown = {point.variant for curve in CURVES for line in curve.lines.values() for point in line}
+    assert shown == {variant.name for variant in VARIANTS}
