@@ -142,8 +142,9 @@ def import_release(
 @click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--heads", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--vocabulary", type=click.IntRange(1), default=30_000, show_default=True, help="Words, at most.")
+@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-def make_text_encoder_command(manifest: Path, out: Path, **sizes: int) -> None:
+def make_text_encoder_command(manifest: Path, out: Path, dropout: float, **sizes: int) -> None:
     """Writes a small text encoder with random weights that knows the words of MANIFEST's training split.
 
     For captions of a small world or in a language that no pretrained encoder knows: it learns with the rest of the
@@ -152,7 +153,7 @@ def make_text_encoder_command(manifest: Path, out: Path, **sizes: int) -> None:
     from data_specs.manifest import read_manifest
     from train.fresh_text_encoder import make_text_encoder
 
-    pieces = make_text_encoder(out, read_manifest(manifest), **sizes)
+    pieces = make_text_encoder(out, read_manifest(manifest), dropout=dropout, **sizes)
     click.echo(f"text encoder: {out} ({pieces} word pieces)")
 
 

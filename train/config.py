@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from data_specs.configuration import Settings, read_yaml
 from data_specs.errors import InputError, did_you_mean
@@ -29,6 +29,9 @@ class ModelConfig(Settings):
     text_encoder: ``minilm`` (inside the installation), a folder, or a Hugging Face hub name.
     max_words: word pieces kept of a sentence, [CLS] and [SEP] not counted.
     time_attention: a region also attends to the regions of its rank in the other frames (off as published).
+    temporal_std: how random the temporal embeddings begin of frames that no training has seen. 0, as in Frozen in Time,
+    is for models that start from a ViT; a small model from scratch does not find out what moves which way from there
+    (1 does; docs/training.md).
     vit_weights: a timm ViT file (.safetensors, .pth or .bin) that the transformer starts from.
     """
 
@@ -45,6 +48,7 @@ class ModelConfig(Settings):
     text_encoder: str
     max_words: PositiveInt
     time_attention: bool = False
+    temporal_std: NonNegativeFloat = 0.0
     vit_weights: Path | None = None
 
     @model_validator(mode="before")

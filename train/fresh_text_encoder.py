@@ -24,12 +24,20 @@ POSITIONS = 128
 
 
 def make_text_encoder(
-    out: Path, manifest: Manifest, *, width: int, layers: int, heads: int, vocabulary: int, seed: int
+    out: Path,
+    manifest: Manifest,
+    *,
+    width: int,
+    layers: int,
+    heads: int,
+    vocabulary: int,
+    seed: int,
+    dropout: float = 0.1,
 ) -> int:
     """Writes a BERT of ``layers`` blocks, ``width`` wide, as a Hugging Face folder; returns its number of word pieces.
 
     They are the ``vocabulary`` most frequent words of the training split's captions and questions, and single letters,
-    of which every other word is put together.
+    of which every other word is put together. ``dropout``: BERT's two, of what it computes and of its attention.
 
     Raises:
         InputError: ``out`` is there already, the split says nothing, or ``heads`` do not divide ``width``.
@@ -48,6 +56,7 @@ def make_text_encoder(
     config = BertConfig(
         vocab_size=len(pieces), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
         intermediate_size=4 * width, max_position_embeddings=POSITIONS, initializer_range=initial_std(width),
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     temporary = out.with_name(f".{out.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

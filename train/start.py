@@ -9,15 +9,16 @@ tokenizer. Fine-tuning on 8 frames what was pre-trained on 1:
     model: {preset: base, frames: 8}
     data: {shards: [shards/msrvtt], frames: 8, batch_size: 32}
 
-``model`` must describe the folder's architecture; of it only frames, regions and max_words may differ. A model that
-``python -m train import-release`` wrote has ``box_dim: 6``, and keeps the release's form of the loss with its sharpness
-unless ``loss`` says otherwise.
+``model`` must describe the folder's architecture; of it only frames, regions, max_words and temporal_std may differ. A
+model that ``python -m train import-release`` wrote has ``box_dim: 6``, and keeps the release's form of the loss with
+its sharpness unless ``loss`` says otherwise.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoConfig, PretrainedConfig
@@ -32,7 +33,7 @@ TEMPORAL = "video_encoder.temporal_embed"
 _ARCHITECTURE = (
     "width", "depth", "heads", "mlp_ratio", "feature_dim", "box_dim", "joint_dim", "time_attention",
 )  # fmt: skip
-_FREE = ("frames", "regions", "max_words")
+_FREE = ("frames", "regions", "max_words", "temporal_std")
 _TEXT_SIZES = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 _RELEASE_FORM = ("local_form", "focal", "sharpness")
 
@@ -47,6 +48,7 @@ def make_model(config: TrainConfig) -> RegionTextModel:
         model = start_from(config.start, config.model, config.loss)
     else:
         model = RegionTextModel.create(config.model, config.loss)
+    tell_frames_apart(model, config.data.frames)
     model.train()
     if config.checkpoint_activations:
         model.checkpoint_activations()
@@ -106,6 +108,19 @@ def fit_temporal(table_1FD: Tensor, frames: int, how: str) -> Tensor:
         return F.pad(table_1FD, (0, 0, 0, frames - given))
     along_1DF = F.interpolate(table_1FD.transpose(1, 2), size=frames, mode="linear", align_corners=True)
     return along_1DF.transpose(1, 2).contiguous()
+
+
+def tell_frames_apart(model: RegionTextModel, frames: int) -> None:
+    """Draws the rows of the first ``frames`` of the temporal table that are still zero, with ``model.temporal_std``.
+
+    A single frame has nothing to be told apart from.
+    """
+    std, table_FD = model.config.temporal_std, model.video_encoder.temporal_embed[0]
+    if std and frames > 1:
+        with torch.no_grad():
+            for row_D in table_FD[:frames]:
+                if not row_D.any():
+                    row_D.normal_(std=std)
 
 
 def _merged(found: LossConfig, asked: LossConfig) -> LossConfig:

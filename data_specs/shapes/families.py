@@ -22,6 +22,8 @@ from data_specs.shapes.scene import (
 )
 
 FAMILY = 4
+MOST_THINGS = 3
+"""Fewer than in other clips: with 5, four thousand clips are learnt by heart sooner than what motion is."""
 _FAMILY = 5  # purpose of a random stream
 
 
@@ -32,7 +34,7 @@ def make_family(seed: int, split: str, number: int) -> tuple[Scene, ...]:
     """
     rng = generator_of(seed, split, number, _FAMILY)
     while True:
-        classes = draw_classes(rng)
+        classes = draw_classes(rng, MOST_THINGS)
         if not belongs(signature(classes), split):
             continue
         drawn = [place_all(rng, draw_content(rng, classes)) for _ in range(FAMILY // 2)]

@@ -20,6 +20,7 @@ DURATION_S = 3.0
 FRAMES_PER_SECOND = 10
 FRAME_COUNT = round(DURATION_S * FRAMES_PER_SECOND)
 MIDDLE_S = DURATION_S / 2
+MOST_THINGS = 5
 
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")
 COLOURS = {
@@ -176,9 +177,9 @@ def belongs(content: str, split: str) -> bool:
     return zlib.crc32(content.encode()) % 100 in _BUCKETS[split]
 
 
-def draw_classes(rng: np.random.Generator) -> list[tuple[str, str]]:
-    """Shape and colour of 2 to 5 things, all different."""
-    count = int(rng.integers(2, 6))
+def draw_classes(rng: np.random.Generator, most: int = MOST_THINGS) -> list[tuple[str, str]]:
+    """Shape and colour of 2 to ``most`` things, all different."""
+    count = int(rng.integers(2, most + 1))
     numbers = rng.choice(len(CLASS_NAMES), size=count, replace=False)
     return [(SHAPES[number // len(COLOURS)], tuple(COLOURS)[number % len(COLOURS)]) for number in numbers]
 

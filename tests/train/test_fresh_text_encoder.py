@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoTokenizer
 
 from data_specs.build import build_manifest
 from data_specs.errors import InputError
@@ -59,6 +59,14 @@ def test_a_model_reads_it(manifest: Manifest, tmp_path: Path) -> None:
     with torch.inference_mode():
         found = model.encode_text(model.tokenizer(["a red circle moves left", "a star"]))
     assert found.cls_CE.shape == (2, 8) and bool(found.cls_CE.isfinite().all())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_is_what_was_asked_for(manifest: Manifest, tmp_path: Path, dropout: float) -> None:
+    make_text_encoder(tmp_path / "text", manifest, **SIZES, dropout=dropout)
+    encoder = AutoModel.from_pretrained(tmp_path / "text").train()
+    one, other = (encoder(torch.arange(9)[None]).last_hidden_state for _ in range(2))
+    assert torch.equal(one, other) == (dropout == 0)
 
 
 def test_few_words_leave_the_rest_to_letters(manifest: Manifest, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from train.__main__ import main
 from train.batch import RegionBatch, collate_regions
 from train.config import LossConfig, ModelConfig, StartConfig
 from train.model import RegionTextModel
-from train.start import TEMPORAL, fit_temporal, start_from, starting_loss
+from train.start import TEMPORAL, fit_temporal, start_from, starting_loss, tell_frames_apart
 
 SENTENCES = ["a red star moves left", "blue rings"]
 
@@ -182,3 +182,19 @@ def test_a_run_starts_from_an_imported_model(
     )
     assert wrong.exit_code == 2 and "set model.depth=1" in wrong.output
     assert len(wrong.output.strip().splitlines()) == 1
+
+
+def test_frames_that_nobody_trained_are_told_apart(model_config: ModelConfig) -> None:
+    """Rows that are zero, of as many frames as are trained, are drawn; what was learnt, and the rest, stay."""
+    model = RegionTextModel.create(model_config.model_copy(update={"frames": 8, "temporal_std": 1.0}), LossConfig())
+    table_FD = model.video_encoder.temporal_embed[0]
+    tell_frames_apart(model, 1)
+    assert not table_FD.any()
+    with torch.no_grad():
+        table_FD[0] = 0.25
+    tell_frames_apart(model, 4)
+    assert (table_FD[0] == 0.25).all() and not table_FD[4:].any()
+    assert (table_FD[1:4].std(1) > 0.5).all() and not torch.equal(table_FD[1], table_FD[2])
+    published = RegionTextModel.create(model_config.model_copy(update={"frames": 8}), LossConfig())
+    tell_frames_apart(published, 8)
+    assert not published.video_encoder.temporal_embed.any()
