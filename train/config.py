@@ -132,6 +132,7 @@ class DataConfig(Settings):
     rounds: how often an epoch takes each clip, each time in another order, with other frames and another caption. A
     clip's captions are used evenly: with n of them, n rounds, over one epoch or several, use each once.
     epoch_samples: an epoch ends after so many samples at the latest, all its rounds together.
+    captions: only the first so many captions of each clip; 0 takes all.
     questions: so many open-ended questions of each clip, all where it has fewer, are taken in place of a caption, as
     evenly as captions are; 0 takes captions.
     frames, regions: F frames of each clip and the first R regions of each. draw_frames: a random frame of each of F
@@ -151,6 +152,7 @@ class DataConfig(Settings):
     subset: float = Field(1.0, gt=0, le=1)
     rounds: PositiveInt = 1
     epoch_samples: PositiveInt | None = None
+    captions: int = Field(0, ge=0)
     questions: int = Field(0, ge=0)
     frames: PositiveInt = 1
     draw_frames: bool = True

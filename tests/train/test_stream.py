@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,15 @@ def test_shards_before_the_start_are_not_read(make_shards: Callable[..., Path], 
     assert len(list(rest.epoch(0, 1))) == 2
     with pytest.raises(InputError):
         list(rest.epoch(0))
+
+
+def test_only_the_first_captions_where_so_many_are_wanted(shards: Path) -> None:
+    stored = [sample for shard in open_shards(settings(shards))[1] for sample in iterate_shard(shard.path)]
+    assert min(len(sample.captions) for sample in stored) == 2
+    for most in (1, 2):
+        source = stream(shards, captions=most, rounds=4, batch_size=17)
+        taken = Counter(caption for batch in source.epoch(0) for caption in batch.captions)
+        assert taken == Counter(caption for sample in stored for caption in 4 // most * sample.captions[:most])
 
 
 def test_captions_and_frames_vary_between_epochs(shards: Path) -> None:

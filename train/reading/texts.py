@@ -45,7 +45,8 @@ class Texts:
             return []
         if self.round_number is None:
             return [clip.captions[0]]
-        return [clip.captions[caption] for caption in self._in_turn(len(clip.captions), 1, number)]
+        count = min(len(clip.captions), self.config.captions or len(clip.captions))
+        return [clip.captions[caption] for caption in self._in_turn(count, 1, number)]
 
     def asked(self, clip: Sample, number: int, row: int) -> list[Asked]:
         """The questions of that clip, which is in this row of its batch; none where captions are taken."""
