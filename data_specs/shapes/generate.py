@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -241,11 +243,23 @@ def _mapped(workers: int) -> Iterator[Callable[..., Iterator[list[FrameTruth]]]]
     if not workers:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent)
     try:
         yield partial(pool.map, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _watch_parent() -> None:
+    """Ends this process when that which started it is gone, however it ended."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _without_image(frame: FrameTruth) -> FrameTruth:

@@ -49,8 +49,7 @@ class Journey:
             self._evaluate("multiple-choice", "tune", variant, seed, tuned, self._manifest("mc", self.at.choices))
         if variant.name in JOURNEY:
             answering = self._answer(variant, seed, tuned)
-            frames = ("--frames", str(variant.tune.get("data.frames", self.scale.frames)))
-            self._evaluate("question-answering", "answer", variant, seed, answering, self._answers(), frames)
+            self._evaluate("question-answering", "answer", variant, seed, answering, self._answers())
 
     # ---- data
 
@@ -86,12 +85,12 @@ class Journey:
         return self._work(f"shards-random-{variant.random}", command, folder, [whole])
 
     def _text(self) -> Work:
-        sizes = ("--width", str(self.scale.text_width), "--layers", str(self.scale.text_layers))
+        sizes = ("--width", str(self.scale.text_width), "--layers", str(self.scale.text_layers), "--dropout", "0")
         command = ("train", "make-text-encoder", str(self.at.manifest), "--out", str(self.at.text), *sizes)
         return self._work("text-encoder", command, self.at.text, [self._captions()])
 
     def _baselines(self) -> None:
-        asked = ("--manifest", str(self.at.manifest), "--out", str(self.at.baselines))
+        asked = ("--manifest", str(self.at.manifest), "--out", str(self.at.baselines), *self._judged())
         self._work(
             "oracle", ("evaluate", "oracle", "--root", str(self.at.data), *asked),
             self.at.baselines / "oracle.json", [self._captions()],
@@ -129,15 +128,19 @@ class Journey:
             "model": {
                 "preset": "tiny", "feature_dim": FEATURE_DIM, "frames": scale.frames, "regions": scale.regions,
                 "width": scale.width, "depth": scale.depth, "heads": scale.heads, "joint_dim": scale.joint_dim,
-                "text_encoder": str(self.at.text),
+                "text_encoder": str(self.at.text), "temporal_std": 1.0,
+                "feature_scale": 0.1,
             },
             "data": {
                 "shards": [str(self.at.shards(variant.random))], "splits": ["train"], "seed": seed,
-                "frames": scale.frames, "regions": scale.regions, "batch_size": training.batch,
+                "frames": scale.frames, "regions": scale.seen, "batch_size": training.batch,
                 "neighbours": FAMILY,  # kin are each other's hard negatives
             },
             "loss": {"sharpness": 20},
-            "optimiser": {"lr": training.lr, "schedule": "cosine", "warmup_steps": max(1, training.steps // 20)},
+            "optimiser": {
+                "lr": training.lr, "schedule": "cosine", "warmup_steps": max(1, training.steps // 20),
+                "weight_decay": scale.weight_decay,
+            },
             "epochs": 100_000, "max_steps": training.steps, "threads": 1, "seed": seed, "keep": 1,
             "checkpoint_every": 100_000, "checkpoint_minutes": 2.0,
         }  # fmt: skip
@@ -157,21 +160,26 @@ class Journey:
     # ---- evaluation
 
     def _judge(self, stage: str, variant: Variant, seed: int, trained: Work) -> None:
-        """Retrieval by a model, with the frames that it was trained with."""
-        changed = variant.pretrain if stage == "pretrain" else variant.tune
-        frames = int(changed.get("data.frames", 1 if stage == "pretrain" else self.scale.frames))
-        regions = int(variant.pretrain.get("data.regions", self.scale.regions))
-        more = ("--frames", str(frames), "--regions", str(regions), "--figures-only")
-        self._evaluate("retrieval", stage, variant, seed, trained, self._captions(), more)
+        self._evaluate(
+            "retrieval", stage, variant, seed, trained, self._captions(), (*self._judged(), "--figures-only")
+        )
+
+    def _judged(self) -> tuple[str, str]:
+        return "--split", self.scale.judged
 
     def _evaluate(
         self, task: str, stage: str, variant: Variant, seed: int, trained: Work, manifest: Work,
         more: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
+        """Of a model, with the frames and regions that it was trained with."""
+        changed = variant.pretrain if stage == "pretrain" else variant.tune
+        frames = int(changed.get("data.frames", 1 if stage == "pretrain" else self.scale.frames))
+        regions = int(changed.get("data.regions", self.scale.seen))
         folder = self.at.report(stage, variant.name, seed)
         command = (
             "evaluate", task, "--model", str(trained.out / "model"), "--shards", str(self.at.shards(variant.random)),
-            "--manifest", str(manifest.out), "--out", str(folder), *more,
+            "--manifest", str(manifest.out), "--out", str(folder), "--frames", str(frames), "--regions", str(regions),
+            *more,
         )  # fmt: skip
         result = folder / f"{task.replace('-', '_')}.json"
         self._work(f"{task}-{stage}-{variant.name}-{seed}", command, result, [trained, manifest])

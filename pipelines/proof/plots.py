@@ -23,7 +23,7 @@ def ladder(found: Findings) -> bytes:
     figure, axes = panels([3.0], 1, "From chance to what could be known at most")
     names, values, intervals, kinds = zip(*steps, strict=True)
     bars(axes[0, 0], names, values, intervals, kinds)
-    plain(axes[0, 0], f"text-to-video R@1 among {found.scale.test} clips, in per cent", "x")
+    plain(axes[0, 0], f"text-to-video R@1 among {found.scale.candidates} {found.scale.judged} clips, in per cent", "x")
     return png(figure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def prove(scale: str, out: Path, docs: Path | None, cores: int, despite_new_code
     at, chosen = Layout(out.resolve()), SCALES[scale]
     works = Journey(chosen, at, cores).works()
     scheduler = Scheduler(at, cores, with_code=not despite_new_code)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is told to stop then, too
     try:
         made = scheduler.run(works)
     except KeyboardInterrupt:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from data_specs.configuration import Settings
 
 
 class Training(Settings):
-    """Clips a step, steps, and the learning rate at its highest."""
+    """Clips a step, steps, and the learning rate at its highest; the schedule is a cosine."""
 
     batch: int
     steps: int
@@ -16,8 +18,9 @@ class Training(Settings):
 class Scale(Settings):
     """Clips of each split, frames and regions kept of each clip, sizes of the model, and its three trainings.
 
-    seeds: of the model and of what it is shown; the clips are the same. answer_questions: of each clip a step. curves:
-    whether the runs beside the main journey are made.
+    seen: regions a frame that the journey's model reads, the most confident ones. seeds: of the model and of what it is
+    shown; the clips are the same. answer_questions: of each clip a step. curves: whether the runs beside the main
+    journey are made. judged: the split of retrieval; with train it is seen whether the clips were learnt by heart.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Scale(Settings):
     test: int
     frames: int = 8
     regions: int = 30
+    seen: int = 5
     seeds: tuple[int, ...]
     width: int
     depth: int
@@ -33,16 +37,23 @@ class Scale(Settings):
     joint_dim: int
     text_width: int
     text_layers: int
+    weight_decay: float
     pretrain: Training
     tune: Training
     answer: Training
     answer_questions: int
     curves: bool
+    judged: Literal["train", "test"] = "test"
+
+    @property
+    def candidates(self) -> int:
+        """Clips that retrieval is among."""
+        return self.train if self.judged == "train" else self.test
 
 
 FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
-    width=128, depth=3, heads=4, joint_dim=128, text_width=128, text_layers=2,
+    width=128, depth=3, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1,
     pretrain=Training(batch=128, steps=400, lr=1e-3),
     tune=Training(batch=64, steps=400, lr=5e-4),
     answer=Training(batch=64, steps=400, lr=1e-3),
@@ -50,10 +61,11 @@ FULL = Scale(
 )  # fmt: skip
 SMALL = FULL.model_copy(
     update={
-        "name": "small", "train": 120, "val": 12, "test": 40, "frames": 4, "seeds": (0,), "curves": False,
-        "pretrain": Training(batch=32, steps=100, lr=1e-3),
-        "tune": Training(batch=32, steps=60, lr=5e-4),
-        "answer": Training(batch=32, steps=60, lr=1e-3),
+        "name": "small", "train": 40, "val": 4, "test": 8, "frames": 4, "seeds": (0,), "curves": False,
+        "width": 64, "depth": 2, "joint_dim": 64, "text_width": 64, "judged": "train",
+        "pretrain": Training(batch=40, steps=100, lr=2e-3),
+        "tune": Training(batch=40, steps=300, lr=2e-3),
+        "answer": Training(batch=40, steps=40, lr=1e-3),
     }
 )  # fmt: skip
 SCALES = {scale.name: scale for scale in (FULL, SMALL)}

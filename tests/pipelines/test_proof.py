@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,7 @@ from pipelines.proof.layout import Layout
 from pipelines.proof.scale import FULL, SMALL
 from pipelines.proof.scheduler import Scheduler, WorkFailed, read_stamp
 from pipelines.proof.work import Work
+from tests.extract.processes import alive_with
 
 
 def shapes(at: Layout, name: str, after: tuple[Work, ...] = (), clips: int = 4) -> Work:
@@ -57,6 +63,21 @@ def test_a_failure_says_what_was_said_and_the_rest_stays(tmp_path: Path) -> None
         Scheduler(at, 2).run([good, bad])
     assert failed.value.exit_code == 1
     assert Scheduler(at, 2).is_done(good) and not Scheduler(at, 2).is_done(bad)
+
+
+def test_what_runs_is_stopped_with_the_proof(tmp_path: Path) -> None:
+    """On SIGTERM; Ctrl-C is the same."""
+    environment = os.environ | {"REGIONVLP_TEST": str(tmp_path)}
+    command = [sys.executable, "-m", "pipelines", "proof", "--scale", "small", "--out", str(tmp_path / "proof")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as proof:
+        while not list((tmp_path / "proof").rglob("*.mp4")) and proof.poll() is None:
+            time.sleep(0.05)
+        proof.terminate()
+        _, said = proof.communicate(timeout=120)
+    assert proof.returncode == 130 and "the same command goes on" in said
+    assert alive_with("REGIONVLP_TEST", str(tmp_path)) == []
+    stamp = json.loads((tmp_path / "proof/done/data.json").read_bytes())
+    assert not stamp["done"] and stamp["seconds"] > 0
 
 
 def test_every_point_of_a_curve_is_run() -> None:

@@ -18,7 +18,8 @@ from train.config import ModelConfig
 from train.networks.attention import DividedSpaceAttention, Keys, TimeAttention
 from train.networks.initial import initial_std
 
-_INIT_BOXES = 1.0  # a box is a few fractions: what tells large from small would drown in the features
+_INIT_BOXES = 2.0  # a box is a few fractions: what tells left from right would drown in the features
+_MIDDLE_BOX = (0.4, 0.4, 0.6, 0.6, 0.2, 0.2, 0.04)
 _NORM_EPS = 1e-6  # timm's ViT
 
 
@@ -69,6 +70,7 @@ class VideoEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.feature_dim, self.box_dim, self.frames = config.feature_dim, config.box_dim, config.frames
+        self.feature_scale = config.feature_scale
         self.object_embedding = nn.Linear(config.feature_dim, config.width)
         self.pos_embedding = nn.Linear(config.box_dim, config.width) if config.box_dim else None
         self.temporal_embed = nn.Parameter(torch.zeros(1, config.frames, config.width))
@@ -90,6 +92,9 @@ class VideoEncoder(nn.Module):
                     nn.init.zeros_(module.bias)
         if self.pos_embedding is not None:
             nn.init.trunc_normal_(self.pos_embedding.weight, std=_INIT_BOXES)
+            middle_K = torch.tensor(_MIDDLE_BOX[: self.box_dim])
+            with torch.no_grad():  # a region in the middle begins at 0, or what all have in common would drown the rest
+                self.pos_embedding.bias.copy_(-self.pos_embedding.weight @ middle_K)
         for module in self.modules():
             if isinstance(module, TimeAttention):
                 module.start_at_zero()
@@ -103,7 +108,7 @@ class VideoEncoder(nn.Module):
         self._check(batch)
         B, frames, R, _ = batch.features_BFRV.shape
         features_BFRV = batch.features_BFRV.to(self._compute_dtype())
-        tokens = self.object_embedding(features_BFRV)
+        tokens = self.object_embedding(self._scaled(features_BFRV))
         if self.pos_embedding is not None:
             tokens = tokens + self.pos_embedding(batch.boxes_BFRK)
         tokens = tokens + self.temporal_embed[:, :frames, None]
@@ -112,6 +117,9 @@ class VideoEncoder(nn.Module):
         for block in self.blocks:
             tokens_BSD = checkpoint(block, tokens_BSD, keys, use_reentrant=False) if again else block(tokens_BSD, keys)
         return self.proj(tokens_BSD)
+
+    def _scaled(self, features_BFRV: Tensor) -> Tensor:
+        return features_BFRV if self.feature_scale == 1 else features_BFRV * self.feature_scale
 
     def _compute_dtype(self) -> torch.dtype:
         """What the first matrix product reads: features are widened once, not to float32 and back."""

@@ -60,14 +60,22 @@ def test_order_of_regions_does_not_matter_but_order_of_frames_does(encoder: Vide
     assert not torch.allclose(turned[:2, 0], out[:2, 0], atol=1e-4)
 
 
-def test_first_layer_is_the_sum_of_the_method(model_config: ModelConfig) -> None:
-    encoder = VideoEncoder(model_config.model_copy(update={"depth": 0}))
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_first_layer_is_the_sum_of_the_method(scale: float, model_config: ModelConfig) -> None:
+    encoder = VideoEncoder(model_config.model_copy(update={"depth": 0, "feature_scale": scale}))
     batch = random_batch()
-    x = batch.features_BFRV @ encoder.object_embedding.weight.T + encoder.object_embedding.bias
+    x = scale * batch.features_BFRV @ encoder.object_embedding.weight.T + encoder.object_embedding.bias
     x = x + batch.boxes_BFRK @ encoder.pos_embedding.weight.T + encoder.pos_embedding.bias
     for f in range(3):
         x[:, f] += encoder.temporal_embed[0, f]
     torch.testing.assert_close(encoder(batch)[:, 1:], (x @ encoder.proj.weight.T).flatten(1, 2))
+
+
+def test_a_region_in_the_middle_begins_at_nothing_and_others_in_all_directions(model_config: ModelConfig) -> None:
+    encoder = VideoEncoder(model_config.model_copy(update={"width": 64}))
+    middle, left = (torch.tensor([x, 0.4, x + 0.2, 0.6, 0.2, 0.2, 0.04]) for x in (0.4, 0.0))
+    assert encoder.pos_embedding(middle).abs().max() < 1e-6
+    assert encoder.pos_embedding(left).std() > 0.5
 
 
 @pytest.mark.parametrize(
