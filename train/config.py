@@ -23,9 +23,7 @@ class ModelConfig(Settings):
     """Sizes of both encoders. ``preset`` fills in whatever is not given.
 
     feature_dim: V, width of a region's feature. box_dim: 7, or 6 for the released checkpoints; 0: no
-    boxes, only to see what they are worth. feature_scale: what features are multiplied by (1 as published): where they
-    are large, each step moves what comes of them ahead of the boxes, and a small set is learnt by heart (0.1 of lengths
-    near 25 is right for small models from scratch; docs/training.md).
+    boxes, only to see what they are worth.
     frames, regions: the most frames a video (F) and regions a frame (R) that the model is made for.
     width, depth, heads, mlp_ratio: the video transformer. joint_dim: E, width of the shared space.
     text_encoder: ``minilm`` (inside the installation), a folder, or a Hugging Face hub name.
@@ -39,7 +37,6 @@ class ModelConfig(Settings):
 
     preset: str = "tiny"
     feature_dim: PositiveInt
-    feature_scale: PositiveFloat = 1.0
     box_dim: Literal[0, 6, 7]
     frames: PositiveInt
     regions: PositiveInt

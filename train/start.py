@@ -31,7 +31,7 @@ from train.networks.tokenizer import CaptionTokenizer
 
 TEMPORAL = "video_encoder.temporal_embed"
 _ARCHITECTURE = (
-    "width", "depth", "heads", "mlp_ratio", "feature_dim", "feature_scale", "box_dim", "joint_dim", "time_attention",
+    "width", "depth", "heads", "mlp_ratio", "feature_dim", "box_dim", "joint_dim", "time_attention",
 )  # fmt: skip
 _FREE = ("frames", "regions", "max_words", "temporal_std")
 _TEXT_SIZES = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")

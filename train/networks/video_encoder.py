@@ -70,7 +70,6 @@ class VideoEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.feature_dim, self.box_dim, self.frames = config.feature_dim, config.box_dim, config.frames
-        self.feature_scale = config.feature_scale
         self.object_embedding = nn.Linear(config.feature_dim, config.width)
         self.pos_embedding = nn.Linear(config.box_dim, config.width) if config.box_dim else None
         self.temporal_embed = nn.Parameter(torch.zeros(1, config.frames, config.width))
@@ -108,7 +107,7 @@ class VideoEncoder(nn.Module):
         self._check(batch)
         B, frames, R, _ = batch.features_BFRV.shape
         features_BFRV = batch.features_BFRV.to(self._compute_dtype())
-        tokens = self.object_embedding(self._scaled(features_BFRV))
+        tokens = self.object_embedding(features_BFRV)
         if self.pos_embedding is not None:
             tokens = tokens + self.pos_embedding(batch.boxes_BFRK)
         tokens = tokens + self.temporal_embed[:, :frames, None]
@@ -117,9 +116,6 @@ class VideoEncoder(nn.Module):
         for block in self.blocks:
             tokens_BSD = checkpoint(block, tokens_BSD, keys, use_reentrant=False) if again else block(tokens_BSD, keys)
         return self.proj(tokens_BSD)
-
-    def _scaled(self, features_BFRV: Tensor) -> Tensor:
-        return features_BFRV if self.feature_scale == 1 else features_BFRV * self.feature_scale
 
     def _compute_dtype(self) -> torch.dtype:
         """What the first matrix product reads: features are widened once, not to float32 and back."""
