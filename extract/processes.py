@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
+
+from data_specs.orphans import end_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ def spread(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> Genera
         return
     before = set(multiprocessing.active_children())
     upcoming = iter(tasks)
-    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_prepare)
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=end_with_parent)
     running: set[Future[R]] = set()
     try:
         while True:
@@ -63,16 +63,3 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _prepare() -> None:
-    """When the parent is gone, so is this process."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: object) -> None:
-    with suppress(OSError):
-        parent.join()  # type: ignore[attr-defined]
-    os._exit(1)

@@ -142,7 +142,9 @@ def import_release(
 @click.option("--layers", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--heads", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--vocabulary", type=click.IntRange(1), default=30_000, show_default=True, help="Words, at most.")
-@click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True)
+@click.option(
+    "--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.1, show_default=True, help="While training."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def make_text_encoder_command(manifest: Path, out: Path, dropout: float, **sizes: int) -> None:
     """Writes a small text encoder with random weights that knows the words of MANIFEST's training split.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +22,7 @@ from data_specs.configuration import Settings
 from data_specs.errors import InputError, did_you_mean
 from data_specs.manifest import SPLITS
 from data_specs.media import Limits, find_tool, run_tool
+from data_specs.orphans import end_with_parent
 from data_specs.shapes import msrvtt_layout, native_layout
 from data_specs.shapes.families import make_families
 from data_specs.shapes.render import FrameTruth, render_frame
@@ -243,23 +242,11 @@ def _mapped(workers: int) -> Iterator[Callable[..., Iterator[list[FrameTruth]]]]
     if not workers:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _watch_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), end_with_parent)
     try:
         yield partial(pool.map, chunksize=4)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _watch_parent() -> None:
-    """Ends this process when that which started it is gone, however it ended."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _without_image(frame: FrameTruth) -> FrameTruth:

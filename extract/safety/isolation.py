@@ -7,7 +7,6 @@ its machine was taken away. A child is watched by its parent, which sees how it 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from data_specs.errors import InputError
 from data_specs.failures import Failure, Reason
 from data_specs.manifest import Item
+from data_specs.orphans import end_with_parent
 from data_specs.samples import Sample
 from data_specs.shards import ShardError
 from extract.safety.attempts import Mark
@@ -136,7 +136,7 @@ class _Child:
 def _serve(pipe: Connection, prepare: Callable[[], Work]) -> None:
     """The child: says that it is ready, then answers each item with its result until the parent goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent, which got it too, ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # in the middle of an item if need be: nobody waits for it
     try:
         work = prepare()
         pipe.send(None)
@@ -146,10 +146,3 @@ def _serve(pipe: Connection, prepare: Callable[[], Work]) -> None:
         return
     except Exception as error:
         pipe.send(error)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # in the middle of an item if need be: nobody waits for it

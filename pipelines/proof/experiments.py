@@ -65,7 +65,8 @@ def _regions(count: int) -> Mapping[str, Any]:
     return {"data.regions": count}
 
 
-REGIONS, RANDOM, FRAMES = (1, 5, 10, 20), (1, 5, 10), (1, 2, 4)
+SEEN = 5  # regions a frame that the journey's model reads
+REGIONS, RANDOM, FRAMES = (10, 20, 30), (1, SEEN, 10), (1, 2, 4)
 VARIANTS = (
     Variant(MAIN, tuned=True),
     Variant(ONE_FRAME, {}, {"data.frames": 1}, tuned=True),
@@ -73,7 +74,7 @@ VARIANTS = (
     Variant("local-only", {"loss.global_weight": 0}, {"loss.global_weight": 0}, tuned=True),
     *(Variant(f"frames-{count}", {}, {"data.frames": count}, tuned=True) for count in FRAMES[1:]),
     Variant("pretrain-4-frames", {"data.frames": 4}, tuned=True),
-    *(Variant(f"regions-{count}", _regions(count)) for count in REGIONS),
+    *(Variant(f"regions-{count}", _regions(count)) for count in (1, *REGIONS)),
     *(Variant(f"random-{count}", _regions(count), random=count) for count in RANDOM),
     Variant("data-20", {"data.subset": 0.2}),
     Variant("data-50", {"data.subset": 0.5}),
@@ -90,8 +91,8 @@ CURVES = (
     ),
     Curve(
         "regions", "Regions a frame", "regions", "pretrain",
-        {"": (*(Point(f"regions-{n}", str(n)) for n in REGIONS), Point(MAIN, "30"))},
-        "more regions are better, up to about 30", MAIN, "regions-1",
+        {"": (Point("regions-1", "1"), Point(MAIN, str(SEEN)), *(Point(f"regions-{n}", str(n)) for n in REGIONS))},
+        "more regions are better, up to about 30", "regions-30", "regions-1",
     ),
     Curve(
         "frames", "Frames in tuning", "frames", "tune",
@@ -111,10 +112,10 @@ CURVES = (
     Curve(
         "selection", "Which regions", "regions", "pretrain",
         {
-            "most confident": tuple(Point(f"regions-{n}", str(n)) for n in RANDOM),
+            "most confident": (Point("regions-1", "1"), Point(MAIN, str(SEEN)), Point("regions-10", "10")),
             "at random": tuple(Point(f"random-{n}", str(n)) for n in RANDOM),
         },
-        "the most confident regions are better than as many at random", "regions-5", "random-5",
+        "the most confident regions are better than as many at random", MAIN, f"random-{SEEN}",
     ),
     Curve(
         "boxes", "Boxes", "numbers a box", "pretrain",

@@ -147,11 +147,8 @@ class Reader:
 
     def _checked(self, **found: Any) -> Findings:
         if self.scale.judged == "train":
-            needed = 0.9 * found["oracle"]
-            by_heart = _check(
-                "training clips known by heart: R@1 at least 90 % of the oracle's", needed, found["tuned"]
-            )
-            return Findings(checks=(by_heart,), **found)
+            promise = "training clips known by heart: R@1 at least 90 % of the oracle's"
+            return Findings(checks=(_check(promise, 0.9 * found["oracle"], found["tuned"]),), **found)
         zero_shot, tuned, motion = found["zero_shot"], found["tuned"], found["by_type"].get("motion")
         checks = [
             _check("zero-shot R@1 at least 50 times chance", 50 * found["chance"], zero_shot),

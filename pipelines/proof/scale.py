@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from data_specs.configuration import Settings
+from pipelines.proof.experiments import SEEN
 
 
 class Training(Settings):
@@ -29,7 +30,7 @@ class Scale(Settings):
     test: int
     frames: int = 8
     regions: int = 30
-    seen: int = 5
+    seen: int = SEEN
     seeds: tuple[int, ...]
     width: int
     depth: int

@@ -75,9 +75,11 @@ def tables(text: str) -> list[list[str]]:
 
 
 def good(stage: str, variant: str, seed: int) -> float:
-    """The tuned journey best of all, and more of everything better."""
+    """The journey best of all, with all regions as good, and more of everything better."""
     base = {"pretrain": 30.0, "tune": 60.0}[stage]
-    return base + 0.1 * seed - (0.0 if variant == MAIN else 10.0 + 2 * variant.startswith("random"))
+    if variant in (MAIN, "regions-30"):
+        return base + 0.1 * seed
+    return base + 0.1 * seed - 10.0 - 2 * variant.startswith("random")
 
 
 @pytest.mark.parametrize("scale", [FULL, SMALL])
@@ -120,6 +122,17 @@ def test_a_curve_that_goes_the_other_way_contradicts(tmp_path: Path) -> None:
     curves = {curve.name: curve for curve in found.curves}
     assert {curves[name].verdict for name in ("loss", "regions", "frames", "data", "boxes")} == {"contradicts"}
     assert curves["loss"].difference == Figure.of([-10.0] * 3)
+
+
+def test_the_journey_is_where_curves_say_it_is() -> None:
+    labels = {
+        curve.name: [p.label for line in curve.lines.values() for p in line if p.variant == MAIN] for curve in CURVES
+    }
+    assert labels["regions"] == labels["selection"] == [str(FULL.seen)]
+    assert labels["frames"] == [str(FULL.frames)]
+    named = [name for name in (v.name for v in VARIANTS) if name.startswith("regions-")]
+    assert str(FULL.seen) not in {name.removeprefix("regions-") for name in named}
+    assert str(FULL.regions) in {name.removeprefix("regions-") for name in named}
 
 
 def test_every_variant_is_shown() -> None:
