@@ -30,6 +30,8 @@ ANSWERS = tuple(
 )
 
 _LANGUAGE = 3
+_SHARES = (0.3, 0.2, 0.25, 0.1, 0.15)  # of captions that say: moving beside, standing, both moving, one moving, counted
+_OF_KIN = (0.5, 0.0, 0.5, 0.0, 0.0)
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _VERBS = {
     "left": ("moves left", "drifts to the left", "slides towards the left side"),
@@ -105,16 +107,17 @@ class Caption:
         return all(claim.holds(scene, loosely=True) for claim in self.claims)
 
 
-def captions(scene: Scene, count: int, counted: bool = False) -> tuple[Caption, ...]:
+def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]:
     """``count`` (5 to 20) different true captions of a scene.
 
-    The first one names two things with all their attributes, a motion and a relation; ``counted``: and how many things
-    there are. Fewer are a prefix of more.
+    The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
+    ``kin``: of a clip that has a reverse beside it. The first one then says how many things there are, too, and each
+    says how something moves: what is true of both is no reason to push one of them away.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
     related = [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
     a, b, relation = related[rng.integers(len(related))]
-    first = _moving_beside(rng, a, b, relation, len(scene.things) if counted else None)
+    first = _moving_beside(rng, a, b, relation, len(scene.things) if kin else None)
     found = {first.text: first}
     while len(found) < count:
         first_thing, second = (scene.things[i] for i in rng.permutation(len(scene.things))[:2])
@@ -126,7 +129,7 @@ def captions(scene: Scene, count: int, counted: bool = False) -> tuple[Caption, 
             lambda a=first_thing: _one_moving(rng, a),
             lambda a=first_thing, b=second: _counted(rng, scene, a, b),
         )
-        caption = makers[rng.choice(len(makers), p=(0.3, 0.2, 0.25, 0.1, 0.15))]()
+        caption = makers[rng.choice(len(makers), p=_OF_KIN if kin else _SHARES)]()
         found.setdefault(caption.text, caption)
     return tuple(found.values())
 
@@ -158,18 +161,18 @@ def questions(scene: Scene) -> tuple[Question, ...]:
     return tuple(found[i] for i in rng.permutation(len(found)))
 
 
-def options(scene: Scene, others: Sequence[Scene], counted: bool = False) -> tuple[tuple[Caption, ...], int]:
+def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[tuple[Caption, ...], int]:
     """Five captions of which one is true, and which; the other four could not be taken for true of this clip.
 
     Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (made-up scenes
-    take the place of missing ones). ``counted`` as in ``captions``.
+    take the place of missing ones). ``kin`` as in ``captions``.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 2)
-    right = captions(scene, 5, counted)[0]
+    right = captions(scene, 5, kin)[0]
     wrong: dict[str, Caption] = {}
     order = [others[i] for i in rng.permutation(len(others))] if others else []
     for other in order:
-        candidate = captions(other, 5, counted)[0]
+        candidate = captions(other, 5, kin)[0]
         if len(wrong) < 2 and not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
     while len(wrong) < OPTIONS - 1:
@@ -181,9 +184,9 @@ def options(scene: Scene, others: Sequence[Scene], counted: bool = False) -> tup
     return shuffled, shuffled.index(right)
 
 
-def multiple_choice(scene: Scene, others: Sequence[Scene], counted: bool = False) -> Question:
+def multiple_choice(scene: Scene, others: Sequence[Scene], kin: bool = False) -> Question:
     """``options`` as a question; the key is left empty."""
-    given, label = options(scene, others, counted)
+    given, label = options(scene, others, kin)
     return Question("", given[label].text, MULTIPLE_CHOICE, tuple(option.text for option in given), label)
 
 

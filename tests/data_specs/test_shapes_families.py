@@ -65,18 +65,19 @@ def test_splits_share_no_set_of_things() -> None:
 
 def test_captions_say_everything_and_choices_have_one_truth() -> None:
     for place, scene in enumerate(SCENES[:60]):
-        said = captions(scene, 8, counted=True)
+        said = captions(scene, 8, kin=True)
         assert len({caption.text for caption in said}) == 8 and all(caption.holds(scene) for caption in said)
+        assert all(any(claim.motion for claim in caption.claims) for caption in said)
         counts, claim = said[0].claims
         assert counts.count == len(scene.things) and claim.motion and claim.relation
         assert claim.subject.colour and claim.subject.shape
-        given, label = options(scene, SCENES[place + 1 : place + 8], counted=True)
+        given, label = options(scene, SCENES[place + 1 : place + 8], kin=True)
         assert [n for n, option in enumerate(given) if option.could_hold(scene)] == [label]
 
 
 def test_kin_are_told_apart_by_captions_alone() -> None:
     alone = sum(
-        not any(captions(scene, 8, counted=True)[0].holds(other) for other in family if other is not scene)
+        not any(captions(scene, 8, kin=True)[0].holds(other) for other in family if other is not scene)
         for family in FAMILIES
         for scene in family
     )
