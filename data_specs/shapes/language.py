@@ -30,8 +30,6 @@ ANSWERS = tuple(
 )
 
 _LANGUAGE = 3
-_SHARES = (0.3, 0.2, 0.25, 0.1, 0.15)  # of captions that say: moving beside, standing, both moving, one moving, counted
-_OF_KIN = (0.5, 0.0, 0.5, 0.0, 0.0)
 _NUMBERS = ("no", "one", "two", "three", "four", "five")
 _VERBS = {
     "left": ("moves left", "drifts to the left", "slides towards the left side"),
@@ -111,8 +109,8 @@ def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]
     """``count`` (5 to 20) different true captions of a scene.
 
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
-    ``kin``: of a clip that has a reverse beside it. The first one then says how many things there are, too, and each
-    says how something moves: what is true of both is no reason to push one of them away.
+    ``kin``: of a clip that has a reverse beside it. All are like the first one then, and half of them, the first among
+    them, say how many things there are, too. What is true of a clip and of its reverse pushes neither away.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
     related = [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
@@ -120,6 +118,11 @@ def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]
     first = _moving_beside(rng, a, b, relation, len(scene.things) if kin else None)
     found = {first.text: first}
     while len(found) < count:
+        if kin:
+            a, b, relation = related[rng.integers(len(related))]
+            caption = _moving_beside(rng, a, b, relation, len(scene.things) if rng.random() < 0.5 else None)
+            found.setdefault(caption.text, caption)
+            continue
         first_thing, second = (scene.things[i] for i in rng.permutation(len(scene.things))[:2])
         a, b, relation = related[rng.integers(len(related))]
         makers: tuple[Callable[[], Caption], ...] = (
@@ -129,7 +132,7 @@ def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]
             lambda a=first_thing: _one_moving(rng, a),
             lambda a=first_thing, b=second: _counted(rng, scene, a, b),
         )
-        caption = makers[rng.choice(len(makers), p=_OF_KIN if kin else _SHARES)]()
+        caption = makers[rng.choice(len(makers), p=(0.3, 0.2, 0.25, 0.1, 0.15))]()
         found.setdefault(caption.text, caption)
     return tuple(found.values())
 

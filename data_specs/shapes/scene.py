@@ -44,6 +44,7 @@ CLASS_NAMES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOUR
 _DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 _BUCKETS = {"train": range(0, 60), "val": range(60, 80), "test": range(80, 100)}  # of 100: a scene's content decides
 _TIMES = tuple(np.linspace(0.0, DURATION_S, 7))
+WAYS = (36.0, 90.0)
 _MARGIN = 3.0
 
 
@@ -194,15 +195,18 @@ def draw_content(rng: np.random.Generator, classes: Sequence[tuple[str, str]]) -
     return content
 
 
-def place_all(rng: np.random.Generator, content: Sequence[tuple[str, str, str, str]]) -> tuple[Thing, ...] | None:
+def place_all(
+    rng: np.random.Generator, content: Sequence[tuple[str, str, str, str]], ways: tuple[float, float] = WAYS
+) -> tuple[Thing, ...] | None:
     """The things at places where none is hidden for long, and at least one pair stands clearly to each other.
 
-    None where that could not be found.
+    ``ways``: pixels that things which move go at least and at most, where there is room. None where no such places
+    could be found.
     """
     things: list[Thing] = []
     for words in content:
         for _ in range(40):
-            candidate = _place(rng, *words)
+            candidate = _place(rng, ways, *words)
             if all(_apart_enough(earlier, candidate) for earlier in things):
                 things.append(candidate)
                 break
@@ -211,7 +215,9 @@ def place_all(rng: np.random.Generator, content: Sequence[tuple[str, str, str, s
     return tuple(things) if any(relations(a, b) for a, b in combinations(things, 2)) else None
 
 
-def _place(rng: np.random.Generator, shape: str, colour: str, size: str, motion: str) -> Thing:
+def _place(
+    rng: np.random.Generator, ways: tuple[float, float], shape: str, colour: str, size: str, motion: str
+) -> Thing:
     width = SIZES[size] * rng.uniform(0.95, 1.05)
     widths = (width, width)
     if motion in SCALING:
@@ -220,7 +226,7 @@ def _place(rng: np.random.Generator, shape: str, colour: str, size: str, motion:
     low, high = np.array([half, half]), np.array([WIDTH - half, HEIGHT - half])
     way = np.array(_DIRECTIONS.get(motion, (0.0, 0.0)))
     room = float(np.abs(way) @ (high - low))
-    travel = way * rng.uniform(min(36.0, 0.8 * room), min(90.0, room)) if room else way
+    travel = way * rng.uniform(min(ways[0], 0.8 * room), min(ways[1], room)) if room else way
     sideways = np.where(way == 0, rng.uniform(-3, 3, 2), 0.0) if room else 0.0
     middle = rng.uniform(low + np.abs(travel) / 2, high - np.abs(travel) / 2)
     start = np.clip(middle - travel / 2, low, high)
