@@ -69,8 +69,11 @@ def doctor(name: str, assignments: tuple[str, ...], quick: bool, as_json: Path |
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Of everything. [runs/proof-SCALE]")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Where results.md goes. [OUT/docs]")
 @click.option("--cores", type=click.IntRange(1), help="How many to keep busy. [all of the machine's]")
+@click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The others follow it.")
 @click.option("--despite-new-code", is_flag=True, help="Keep what other code made; new inputs still count.")
-def proof(scale: str, out: Path | None, docs: Path | None, cores: int | None, despite_new_code: bool) -> None:
+def proof(
+    scale: str, out: Path | None, docs: Path | None, cores: int | None, first_seed: int, despite_new_code: bool
+) -> None:
     """Measure the whole method on clips that make themselves, and write the page of what came out.
 
     \b
@@ -78,15 +81,17 @@ def proof(scale: str, out: Path | None, docs: Path | None, cores: int | None, de
     python -m pipelines proof --scale small
 
     From nothing: clips, stage 1, pre-training, zero-shot retrieval, tuning, multiple choice, questions, and the
-    published curves with three seeds. Stop it at any time; the same command goes on, and does only what is not done or
-    whose inputs or code have changed.
+    published curves with three seeds (of the models; the clips are always the same). Stop it at any time; the same
+    command goes on, and does only what is not done or whose inputs or code have changed.
 
     Exit codes: 0 everything that is promised holds, 1 something does not, or a step failed; 2 wrong usage; 130 stopped.
     """
     from pipelines.proof.prove import prove
+    from pipelines.proof.scale import SCALES
 
     cores = cores or len(os.sched_getaffinity(0))
-    sys.exit(prove(scale, out or Path("runs") / f"proof-{scale}", docs, cores, despite_new_code))
+    chosen = SCALES[scale].with_seeds_from(first_seed)
+    sys.exit(prove(chosen, out or Path("runs") / f"proof-{scale}", docs, cores, despite_new_code))
 
 
 @main.command("list")

@@ -78,10 +78,11 @@ class Check(Settings):
 
 
 class Findings(Settings):
-    """Everything that the page shows."""
+    """Everything that the page shows. core_minutes: what it took, by package."""
 
     scale: Scale
     machine: str
+    core_minutes: dict[str, float]
     chance: float
     bag_of_objects: float
     bag_of_objects_interval: tuple[float, float]
@@ -109,8 +110,8 @@ class Reader:
     at: Layout
     scale: Scale
 
-    def findings(self, machine: str) -> Findings:
-        """Everything, from the files alone."""
+    def findings(self, machine: str, core_minutes: dict[str, float]) -> Findings:
+        """Everything; figures are read from the files alone."""
         oracle = _json(self.at.baselines / "oracle.json")
         bag = _json(self.at.baselines / "bag_of_objects.json")["retrieval"]["text_to_video"]
         tuned = self._all("tune", MAIN, "retrieval")
@@ -121,6 +122,7 @@ class Reader:
         return self._checked(
             scale=self.scale,
             machine=machine,
+            core_minutes=core_minutes,
             chance=bag["chance"][R1],
             bag_of_objects=bag["figures"][R1],
             bag_of_objects_interval=bag["intervals"][R1],

@@ -13,15 +13,15 @@ from pipelines.proof.findings import Findings, Reader
 from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
 from pipelines.proof.page import PICTURES, write_page
-from pipelines.proof.scale import SCALES
-from pipelines.proof.scheduler import Scheduler
+from pipelines.proof.scale import Scale
+from pipelines.proof.scheduler import Scheduler, core_minutes
 from pipelines.proof.work import Work
 
 EXIT_SHORT, EXIT_INTERRUPTED = 1, 130
 REMARKS_NAME = "remarks.md"
 
 
-def prove(scale: str, out: Path, docs: Path | None, cores: int, despite_new_code: bool) -> int:
+def prove(scale: Scale, out: Path, docs: Path | None, cores: int, despite_new_code: bool) -> int:
     """Does what is not done, writes the page to ``docs`` (by default below ``out``), and says what holds.
 
     Returns the exit code: 0, or 1 where a promise does not hold. ``results/remarks.md`` in ``docs``, which a person
@@ -30,8 +30,8 @@ def prove(scale: str, out: Path, docs: Path | None, cores: int, despite_new_code
     Raises:
         WorkFailed: a piece of work ended badly.
     """
-    at, chosen = Layout(out.resolve()), SCALES[scale]
-    works = Journey(chosen, at, cores).works()
+    at = Layout(out.resolve())
+    works = Journey(scale, at, cores).works()
     scheduler = Scheduler(at, cores, with_code=not despite_new_code)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what runs is told to stop then, too
     try:
@@ -40,7 +40,7 @@ def prove(scale: str, out: Path, docs: Path | None, cores: int, despite_new_code
         click.echo(f"interrupted; what is done stays in {out}, and the same command goes on", err=True)
         raise SystemExit(EXIT_INTERRUPTED) from None
     click.echo(f"{out}: {made} of {len(works)} steps were made, the others were there")
-    found = Reader(at, chosen).findings(_machine(cores))
+    found = Reader(at, scale).findings(_machine(cores), core_minutes(at, works))
     docs = docs or at.out / "docs"
     remarks = docs / PICTURES / REMARKS_NAME
     text = remarks.read_text(encoding="utf-8") if remarks.is_file() else ""

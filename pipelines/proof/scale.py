@@ -51,19 +51,23 @@ class Scale(Settings):
         """Clips that retrieval is among."""
         return self.train if self.judged == "train" else self.test
 
+    def with_seeds_from(self, first: int) -> Scale:
+        """The same with as many seeds, ``first`` and those that follow it."""
+        return self.model_copy(update={"seeds": tuple(range(first, first + len(self.seeds)))})
+
 
 FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
-    width=128, depth=3, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1,
-    pretrain=Training(batch=128, steps=400, lr=1e-3),
-    tune=Training(batch=64, steps=400, lr=5e-4),
+    width=128, depth=2, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1,
+    pretrain=Training(batch=64, steps=400, lr=1e-3),
+    tune=Training(batch=64, steps=1500, lr=1e-3),
     answer=Training(batch=64, steps=400, lr=1e-3),
     answer_questions=4, curves=True,
 )  # fmt: skip
 SMALL = FULL.model_copy(
     update={
         "name": "small", "train": 40, "val": 4, "test": 8, "frames": 4, "seeds": (0,), "curves": False,
-        "width": 64, "depth": 2, "joint_dim": 64, "text_width": 64, "judged": "train",
+        "width": 64, "joint_dim": 64, "text_width": 64, "judged": "train",
         "pretrain": Training(batch=40, steps=100, lr=2e-3),
         "tune": Training(batch=40, steps=300, lr=2e-3),
         "answer": Training(batch=40, steps=40, lr=1e-3),

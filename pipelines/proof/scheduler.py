@@ -150,6 +150,17 @@ def read_stamp(at: Layout, work: Work) -> Stamp | None:
     return Stamp.model_validate(json.loads(path.read_bytes())) if path.is_file() else None
 
 
+def core_minutes(at: Layout, works: Sequence[Work]) -> dict[str, float]:
+    """What the works took, by the package that did them: minutes of the clock times cores, over all tries."""
+    spent: dict[str, float] = {}
+    for work in works:
+        stamp = read_stamp(at, work)
+        if stamp is not None:
+            package = work.command[0]
+            spent[package] = spent.get(package, 0.0) + stamp.seconds * stamp.cores / 60
+    return spent
+
+
 def _remove(out: Path) -> None:
     if out.is_dir():
         shutil.rmtree(out)

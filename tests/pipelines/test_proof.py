@@ -16,7 +16,7 @@ from pipelines.proof.findings import Figure
 from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
 from pipelines.proof.scale import FULL, SMALL
-from pipelines.proof.scheduler import Scheduler, WorkFailed, read_stamp
+from pipelines.proof.scheduler import Scheduler, WorkFailed, core_minutes, read_stamp
 from pipelines.proof.work import Work
 from tests.extract.processes import alive_with
 
@@ -35,6 +35,8 @@ def test_what_is_done_is_not_done_again_and_new_inputs_count(tmp_path: Path) -> 
     assert Scheduler(at, 2).run(works) == 2
     stamp = read_stamp(at, first)
     assert stamp is not None and stamp.done and stamp.seconds > 0
+    assert core_minutes(at, works[:1]) == {"data_specs": stamp.seconds / 60}
+    assert core_minutes(at, works)["data_specs"] > stamp.seconds / 60
     assert Scheduler(at, 2).run(works) == 0
     (at.out / "m.parquet").unlink()
     assert Scheduler(at, 2).run(works) == 1
@@ -101,6 +103,15 @@ def test_works_come_after_what_they_need_and_own_their_results(scale) -> None:
         assert {before.name for before in work.after} <= seen
         seen.add(work.name)
     assert len({work.out for work in works}) == len(works) == len(seen)
+
+
+def test_other_seeds_are_of_the_models_alone() -> None:
+    first, other = (Journey(scale, Layout(Path("/proof")), 2).works() for scale in (FULL, FULL.with_seeds_from(3)))
+    named = [{work.name: work.command for work in works if work.config is None} for works in (first, other)]
+    assert FULL.with_seeds_from(3).seeds == (3, 4, 5) and FULL.with_seeds_from(0) == FULL
+    assert named[0]["data"] == named[1]["data"] and named[0]["shards"] == named[1]["shards"]
+    seeds = [{work.config["seed"] for work in works if work.config is not None} for works in (first, other)]
+    assert seeds == [{0, 1, 2}, {3, 4, 5}]
 
 
 def test_intervals_are_students() -> None:

@@ -17,6 +17,7 @@ from pipelines.proof.layout import Layout
 from pipelines.proof.page import write_page
 from pipelines.proof.scale import FULL, SMALL, Scale
 
+SPENT = {"data_specs": 12.5, "train": 100.4}
 Recall = Callable[[str, str, int], float]
 """R@1 of a stage, a variant and a seed."""
 
@@ -84,12 +85,13 @@ def good(stage: str, variant: str, seed: int) -> float:
 
 @pytest.mark.parametrize("scale", [FULL, SMALL])
 def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> None:
-    found = finished(tmp_path / "proof", scale, good).findings("2 cores")
+    found = finished(tmp_path / "proof", scale, good).findings("2 cores", SPENT)
     page = write_page(tmp_path / "docs", found, commands_of(scale), "## Why a curve differs\n\nA remark.")
     text = page.read_text()
     for table in tables(text):
         assert len(table) > 2 and set(table[1]) <= set("|-:"), table
         assert len({row.count("|") for row in table}) == 1, table
+    assert "113 core-minutes: 12 in `data_specs`, 100 in `train`." in text
     assert "{{" not in text and "A remark." in text and "needed" in text
     pictures = {"ladder", "curves"} if scale.curves else {"ladder"}
     assert {path.stem for path in (tmp_path / "docs/results").glob("*.png")} == pictures
@@ -98,19 +100,26 @@ def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> 
 
 
 def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
-    found = finished(tmp_path, FULL, good).findings("2 cores")
+    found = finished(tmp_path, FULL, good).findings("2 cores", SPENT)
     assert [check.holds for check in found.checks] == [True] * 6
     assert found.zero_shot.mean == pytest.approx(30.1) and found.tuned.values == (60.0, 60.1, 60.2)
     verdicts = {curve.name: curve.verdict for curve in found.curves}
     assert verdicts.pop("pretrain-frames") == "contradicts"  # the paper sees no difference there; here there is one
     assert verdicts.pop("gather") == "within the intervals"  # both 10 below
     assert set(verdicts.values()) == {"agrees"}
-    costs = {point.variant: point.device_seconds for point in next(iter(found.curves[0].lines.values()))}
-    assert costs[MAIN] == pytest.approx(14.0)  # its start's seconds are its own, too
+    costs = {
+        curve.name: point.device_seconds
+        for curve in found.curves
+        for line in curve.lines.values()
+        for point in line
+        if point.variant == MAIN
+    }
+    assert costs["loss"] == pytest.approx(7.0)
+    assert costs["frames"] == pytest.approx(14.0)  # its start's seconds are its own, too
 
 
 def test_what_does_not_hold_is_said(tmp_path: Path) -> None:
-    found = finished(tmp_path / "proof", FULL, lambda stage, variant, seed: 5.2 - 0.1 * seed).findings("2 cores")
+    found = finished(tmp_path / "proof", FULL, lambda stage, variant, seed: 5.2 - 0.1 * seed).findings("2 cores", SPENT)
     assert [check.holds for check in found.checks] == [True, False, False, True, True, False]
     text = write_page(tmp_path / "docs", found, commands_of(FULL)).read_text()
     assert text.count("**does not hold**") == 3
@@ -118,7 +127,9 @@ def test_what_does_not_hold_is_said(tmp_path: Path) -> None:
 
 
 def test_a_curve_that_goes_the_other_way_contradicts(tmp_path: Path) -> None:
-    found = finished(tmp_path, FULL, lambda stage, variant, seed: 100 - good(stage, variant, seed)).findings("2 cores")
+    found = finished(tmp_path, FULL, lambda stage, variant, seed: 100 - good(stage, variant, seed)).findings(
+        "2 cores", SPENT
+    )
     curves = {curve.name: curve for curve in found.curves}
     assert {curves[name].verdict for name in ("loss", "regions", "frames", "data", "boxes")} == {"contradicts"}
     assert curves["loss"].difference == Figure.of([-10.0] * 3)
