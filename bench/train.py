@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[1]
 sys.path = [str(CHECKOUT), *(folder for folder in sys.path if folder != str(CHECKOUT / "bench"))]  # it holds "train"
 
 from bench.command import Measure, bench_command
-from bench.measures import learning, loss, resume, step, streaming, waiting
+from bench.measures import beginning, learning, loss, resume, step, streaming, waiting
 
 MEASURES: dict[str, Measure] = {
     "loss": lambda scratch, rounds: loss.measure(rounds),
@@ -23,6 +23,7 @@ MEASURES: dict[str, Measure] = {
     "waiting": waiting.measure,
     "resume": resume.measure,
     "learning": learning.measure,
+    "beginning": beginning.measure,
 }
 
 main = bench_command("train", MEASURES, threads=len(os.sched_getaffinity(0)))

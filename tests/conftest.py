@@ -12,11 +12,25 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
 
 from data_specs.build import build_manifest
 from data_specs.manifest import Manifest, read_manifest
 
+settings.register_profile("any machine", deadline=None)  # how long a test takes says nothing of what it tests
+settings.load_profile("any machine")
+
 FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In several processes a file's tests stay together, for what they share, and those that start Ray take turns:
+    they begin first, as they take longest."""
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        ray = item.get_closest_marker("ray") is not None
+        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def found(checked: Checked) -> dict[str, str]:
     return {failure.id: failure.reason.value for _, _, failure in checked.faults()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.dictionaries(names, st.sampled_from(sorted(FAULTS)), max_size=6),
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from(["train", "val", "test"])), max_size=12),

@@ -213,7 +213,7 @@ paths = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(paths, st.lists(texts, min_size=1, max_size=3), min_size=1, max_size=4), st.booleans())
 def test_any_text_of_any_name_comes_back(said: dict[str, list[str]], as_csv: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

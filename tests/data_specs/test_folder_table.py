@@ -185,7 +185,6 @@ def test_clips_of_real_videos(tmp_path: Path) -> None:
     assert found["b.mp4#t=1.25-2.5"].captions == ("of all", "of one")
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**6), st.integers(100, 10**6))
 @example(150, 100)
 def test_clips_cover_a_video_but_for_less_than_half_a_clip(length_ms: int, clip_ms: int) -> None:

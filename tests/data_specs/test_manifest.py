@@ -31,7 +31,7 @@ items = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(items, max_size=5, unique_by=lambda item: item.id))
 def test_reading_gives_back_what_was_written(rows: list[Item]) -> None:
     with tempfile.TemporaryDirectory() as folder:

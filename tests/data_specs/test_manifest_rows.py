@@ -57,7 +57,7 @@ def slow_version(found: list[tuple]) -> str | None:
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(good, max_size=4, unique_by=lambda row: row[0]), st.lists(rows, max_size=3), st.integers(1, 3))
 def test_columns_and_rows_agree(first: list[tuple], last: list[tuple], chunk: int) -> None:
     found = [*first, *last]

@@ -103,7 +103,7 @@ def moment(milliseconds: int, comma: str) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{comma}{thousandths:03d}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cue_lists, st.sampled_from([",", "."]), st.integers(0, 7_200_000), st.integers(1, 60_000))
 def test_every_cue_comes_back_and_a_clip_has_those_that_overlap(
     given_cues: list[tuple[int, int, int]], comma: str, start: int, length: int

@@ -82,7 +82,7 @@ words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\
 ids = words.filter(lambda text: text.strip() and text.strip().lower() != "nan")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(ids, st.just("p"), ids), min_size=1, max_size=5, unique_by=lambda row: row[0]))
 def test_any_text_and_id_come_back_or_the_row_is_refused(rows: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

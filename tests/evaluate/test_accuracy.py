@@ -36,7 +36,7 @@ def rightness_in_every_order(scores: list[float], label: int) -> list[bool]:
     return [max(order, key=lambda option: scores[option]) == label for order in orders]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHOICES)
 def test_expectations_equal_brute_force_over_all_tie_orders(choices: list[Choice]) -> None:
     picks = picks_of(choices)
@@ -47,7 +47,7 @@ def test_expectations_equal_brute_force_over_all_tie_orders(choices: list[Choice
         assert scores[picks.first_Q[q]] == max(scores)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CHOICES, st.integers(0, 2**32 - 1))
 def test_order_of_questions_and_options_does_not_matter(choices: list[Choice], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def test_order_of_questions_and_options_does_not_matter(choices: list[Choice], s
     assert bounds[0] == bounds[1]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.floats(-2, 2, width=32), st.data())
 def test_a_constant_score_gets_chance_exactly(sizes: list[int], score: float, data: st.DataObject) -> None:
     labels = [data.draw(st.integers(0, size - 1)) for size in sizes]
@@ -165,7 +165,7 @@ def test_the_word_that_a_question_starts_with(question: str, word: str) -> None:
     assert accuracy.question_word(question) == word
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("abcdef")), min_size=1, max_size=30))
 def test_confusion_counts_each_question_once(pairs: list[tuple[str, str]]) -> None:
     answers, predicted = zip(*pairs, strict=True)

@@ -36,7 +36,7 @@ def problems(draw: st.DrawFn) -> tuple[NDArray, NDArray, NDArray]:
     return np.array(draw(st.lists(row, min_size=videos, max_size=videos))), queries, candidates
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems())
 def test_expectations_equal_brute_force_over_all_tie_orders(problem: tuple[NDArray, NDArray, NDArray]) -> None:
     scores_QT, query_Q, candidate_T = problem
@@ -49,7 +49,7 @@ def test_expectations_equal_brute_force_over_all_tie_orders(problem: tuple[NDArr
             assert_allclose(ranking.within(k)[i], (ranks <= k).mean(), atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems())
 def test_figures_equal_the_brute_force_ones(problem: tuple[NDArray, NDArray, NDArray]) -> None:
     scores_QT, query_Q, candidate_T = problem
@@ -67,7 +67,7 @@ def test_figures_equal_the_brute_force_ones(problem: tuple[NDArray, NDArray, NDA
     assert best["R@1"] == pytest.approx(100 * np.mean([ranks.min() == 1 for ranks in orders_Q]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(problems(), st.randoms(use_true_random=False))
 def test_order_of_candidates_and_queries_does_not_matter(problem: tuple, random: object) -> None:
     scores_QT, query_Q, candidate_T = problem
@@ -115,7 +115,7 @@ def test_a_constant_matrix_gets_what_chance_gets(candidates: int) -> None:
     assert metrics.optimistic_figures(ranking)["R@1"] == 100.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.floats(-2, 2, width=32))
 def test_a_constant_matrix_with_several_right_candidates_gets_chance(right: list[int], score: float) -> None:
     queries, candidates = np.arange(len(right)), np.repeat(np.arange(len(right)), right)

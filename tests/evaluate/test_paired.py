@@ -64,7 +64,7 @@ def test_pairing_narrows_and_agrees_with_a_slow_bootstrap() -> None:
     assert found.interval[1] - found.interval[0] < 0.7 * np.diff(np.quantile(apart, [0.025, 0.975]))[0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(0, 5)), min_size=1, max_size=30))
 def test_intervals_lie_within_the_possible(rows: list[tuple[float, float, int]]) -> None:
     videos = [f"v{video}" for _, _, video in rows]

@@ -35,7 +35,7 @@ def padded(words: list[Tensor]) -> tuple[Tensor, Tensor]:
     return words_CLE, torch.arange(words_CLE.shape[1]) < lengths[:, None]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 1000),
     st.lists(st.integers(0, 6), min_size=1, max_size=9),

@@ -213,7 +213,7 @@ _JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(key=st.sampled_from(["position", "data", "scaler", "best", "spent", "corrupt"]), value=_JSON)
 def test_any_value_is_read_or_is_one_line(tmp_path_factory: pytest.TempPathFactory, key: str, value: Any) -> None:
     folder = checkpoint.write(tmp_path_factory.mktemp("any"), example(4), keep=1)

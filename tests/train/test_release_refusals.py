@@ -161,7 +161,7 @@ def written(state: State, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return path, path.read_bytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=st.lists(st.tuples(st.integers(0, 12_000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_whatever_is_damaged_it_reads_or_is_refused(
     changes: list[tuple[int, int]], written: tuple[Path, bytes]

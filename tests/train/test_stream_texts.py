@@ -97,7 +97,7 @@ def test_in_n_rounds_a_clip_shows_each_of_its_n_captions(captions_by_round: list
             assert sorted(captions[cycle * len(own) : (cycle + 1) * len(own)]) == sorted(own)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     rounds=st.integers(1, 4), batch_size=st.integers(3, 20), ranks=st.integers(1, 3),
     window=st.integers(1, 20), lanes=st.integers(1, 4), subset=st.sampled_from([0.3, 1.0]), epoch=st.integers(0, 5),

@@ -48,7 +48,7 @@ def written(folder: Path, counts: list[int], place: list[int], part_size: int) -
     return table
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), counts=st.lists(st.integers(0, 4), min_size=1, max_size=9), part_size=st.integers(1, 10))
 def test_columns_come_back_in_the_asked_order(tmp_path_factory, data, counts: list[int], part_size: int) -> None:
     place = data.draw(st.permutations(range(len(counts))))

@@ -35,7 +35,7 @@ def with_gradients(similarity: Tensor, regions: Tensor, words: Tensor) -> tuple[
     return similarity, *torch.autograd.grad((similarity * weights).sum(), (regions, words))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     sizes=st.tuples(*(st.integers(1, most) for most in (5, 5, 5, 8))),

@@ -13,7 +13,7 @@ from tests.train.objective.test_region_word import Largest, example, unit, with_
 from train.objective.release_form import release_loss, release_similarity
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 1000),
     sizes=st.tuples(st.integers(1, 4), st.integers(2, 5), st.integers(1, 4), st.integers(2, 7)),
