@@ -23,16 +23,6 @@ settings.load_profile("any machine")
 FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In several processes a file's tests stay together, for what they share, and those that start Ray take turns:
-    they begin first, as they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        ray = item.get_closest_marker("ray") is not None
-        item.add_marker(pytest.mark.xdist_group("ray" if ray else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def ten_videos() -> Path:
     """The folder of ten videos in MSR-VTT's layout."""
