@@ -68,7 +68,7 @@ def measure(scratch: Path, rounds: int) -> dict[str, Any]:
         }
     ours = found["as it begins in the proof"]
     for name in ("temporal_std 0", "boxes as all other weights"):
-        for figure, values in found[name].items():
+        for figure, values in list(found[name].items()):
             pairs = zip(ours[figure], values, strict=True)
             found[name][f"{figure}_of_the_proof_over_this"] = [round(a / b, 3) for a, b in pairs]
     return found
