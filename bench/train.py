@@ -23,7 +23,7 @@ MEASURES: dict[str, Measure] = {
     "waiting": waiting.measure,
     "resume": resume.measure,
     "learning": learning.measure,
-    "beginning": beginning.measure,
+    "beginning": lambda scratch, rounds: beginning.measure(rounds),
 }
 
 main = bench_command("train", MEASURES, threads=len(os.sched_getaffinity(0)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from torch.nn import functional as F
 
 from data_specs.regions import boxes_from_corners
 from data_specs.shapes.families import MOST_THINGS, make_families
-from data_specs.shapes.scene import CLASS_NAMES, DURATION_S, HEIGHT, MOTIONS, WIDTH, Scene, class_index
+from data_specs.shapes.render import render_frame
+from data_specs.shapes.scene import CLASS_NAMES, DURATION_S, HEIGHT, MOTIONS, WIDTH, class_index
 from train.batch import RegionBatch
 from train.config import ModelConfig
 from train.networks.initial import initial_std
@@ -52,7 +52,7 @@ class Clips:
     drift: Tensor
 
 
-def measure(scratch: Path, rounds: int) -> dict[str, Any]:
+def measure(rounds: int) -> dict[str, Any]:
     """For each of ``rounds`` seeds: the share of held-out motions that is right (7 kinds), and the error of the drift
     (1: that of always saying the mean)."""
     train, test = _clips("train", _TRAIN), _clips("test", _TEST)
@@ -100,10 +100,8 @@ def _drift(change: Change, train: Clips, test: Clips, seed: int) -> float:
 def _motion(change: Change, train: Clips, test: Clips, seed: int) -> float:
     encoder = _encoder(change, seed)
     D = _CONFIG.joint_dim
-    asked, head = (
-        nn.Embedding(len(CLASS_NAMES), D),
-        nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.Linear(D, len(MOTIONS))),
-    )
+    asked = nn.Embedding(len(CLASS_NAMES), D)
+    head = nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.Linear(D, len(MOTIONS)))
 
     def answers(clips: Clips, rows: Tensor) -> tuple[Tensor, Tensor]:
         there = clips.classes[rows] >= 0
@@ -158,15 +156,8 @@ def _clips(split: str, count: int) -> Clips:
             order = rng.permutation(len(own))  # a detector's most confident region is another thing each time
             noise = rng.normal(0, 0.2, (len(own), _FEATURES))
             features[number, frame, : len(own)] = np.abs(looks[np.array(own)[order]] + noise)
-            boxes[number, frame, : len(own)] = _boxes(scene, (frame + 0.5) / _FRAMES * DURATION_S)[order]
+            corners = render_frame(scene, (frame + 0.5) / _FRAMES * DURATION_S).boxes
+            boxes[number, frame, : len(own)] = boxes_from_corners(corners, (HEIGHT, WIDTH))[order]
             mask[number, frame, : len(own)] = True
     regions = RegionBatch(torch.from_numpy(features).half(), torch.from_numpy(boxes), torch.from_numpy(mask))
     return Clips(regions, torch.from_numpy(classes), torch.from_numpy(motions), torch.from_numpy(drift))
-
-
-def _boxes(scene: Scene, time_s: float) -> np.ndarray:
-    corners = []
-    for thing in scene.things:
-        (x, y), half = thing.centre(time_s), thing.width_at(time_s) / 2
-        corners.append((max(x - half, 0), max(y - half, 0), min(x + half, WIDTH), min(y + half, HEIGHT)))
-    return boxes_from_corners(np.array(corners), (HEIGHT, WIDTH))

@@ -109,8 +109,8 @@ def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]
     """``count`` (5 to 20) different true captions of a scene.
 
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
-    ``kin``: of a clip that has a reverse beside it. All are like the first one then, and half of them, the first among
-    them, say how many things there are, too. What is true of a clip and of its reverse pushes neither away.
+    ``kin``: of a clip that has a reverse beside it. All are like the first one then, for what says nothing of motion is
+    true of both; half of them, the first among them, say how many things there are, too.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
     related = [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]

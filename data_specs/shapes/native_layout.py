@@ -18,7 +18,7 @@ _OTHERS = 8  # scenes whose captions serve as wrong options
 def annotation_files(clips: Sequence[tuple[str, Scene]], families: bool = False) -> dict[str, str]:
     """Relative path to text: ``annotations/{split}.jsonl`` for each split, empty where it has no clips.
 
-    Of ``families`` each caption says how something moves, and the first one how many things there are.
+    Of ``families`` captions are those of kin.
     """
     lines: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number, (identifier, scene) in enumerate(clips):

@@ -44,7 +44,7 @@ CLASS_NAMES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOUR
 _DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 _BUCKETS = {"train": range(0, 60), "val": range(60, 80), "test": range(80, 100)}  # of 100: a scene's content decides
 _TIMES = tuple(np.linspace(0.0, DURATION_S, 7))
-WAYS = (36.0, 90.0)
+_WAYS = (36.0, 90.0)  # pixels that things which move go at least and at most
 _MARGIN = 3.0
 
 
@@ -196,7 +196,7 @@ def draw_content(rng: np.random.Generator, classes: Sequence[tuple[str, str]]) -
 
 
 def place_all(
-    rng: np.random.Generator, content: Sequence[tuple[str, str, str, str]], ways: tuple[float, float] = WAYS
+    rng: np.random.Generator, content: Sequence[tuple[str, str, str, str]], ways: tuple[float, float] = _WAYS
 ) -> tuple[Thing, ...] | None:
     """The things at places where none is hidden for long, and at least one pair stands clearly to each other.
 

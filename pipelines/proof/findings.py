@@ -166,7 +166,7 @@ class Reader:
         if loss is not None:
             points = {point.variant: point.recall for line in loss.lines.values() for point in line}
             both, alone = points[MAIN], points["global-only"]
-            promise = "global + local above global alone, outside the intervals"
+            promise = "pre-trained: global + local above global alone, outside the intervals"
             checks.append(Check(promise=promise, needed=alone.high, found=both, holds=both.above(alone)))
         return Findings(checks=tuple(checks), **found)
 
