@@ -36,8 +36,8 @@ setup: ## makes .venv with everything in it (PYTHON=/path/to/python3.11); quick 
 smoke: setup ## the whole journey on ten small videos, from annotations to an HTML report
 	@$(PIPELINE) smoke $$ARGS
 
-test: setup ## the tests (ARGS=... goes to pytest)
-	@$(RUN) pytest $$ARGS
+test: setup ## the tests, in two processes (ARGS=... goes to pytest)
+	@$(RUN) pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $$ARGS
 
 ##@ Run on your data
 extract: need-dataset setup ## DATASET=name ROOT=folder [DETECTOR= FRAMES= SPLIT= WORKERS= ARGS=]: videos to region shards

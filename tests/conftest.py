@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from data_specs.build import build_manifest
 from data_specs.manifest import Manifest, read_manifest
@@ -21,6 +23,28 @@ settings.register_profile("any machine", deadline=None)  # how long a test takes
 settings.load_profile("any machine")
 
 FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
+
+
+class TurnsOfRay(LoadScopeScheduling):  # type: ignore[misc]  # no types are declared for it
+    """In several processes a file's tests stay together, for what they share, and files that start Ray take turns."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if starts_ray(self.config.rootpath / file) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TurnsOfRay:
+    return TurnsOfRay(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start Ray begin first, as they take longest."""
+    items.sort(key=lambda item: not starts_ray(item.path))
+
+
+@lru_cache
+def starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
