@@ -13,6 +13,7 @@ from data_specs.shapes.scene import (
     COLOURS,
     DURATION_S,
     MIDDLE_S,
+    MOVING,
     SCALING,
     SHAPES,
     WIDTH,
@@ -46,6 +47,7 @@ _RELATIONS = {
     "left of": ("to the left of", "left of"),
     "right of": ("to the right of", "right of"),
 }
+_STARTS = ("", "over a grey background ", "in this clip ")
 
 
 @dataclass(frozen=True)
@@ -105,24 +107,17 @@ class Caption:
         return all(claim.holds(scene, loosely=True) for claim in self.claims)
 
 
-def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]:
+def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
     """``count`` (5 to 20) different true captions of a scene.
 
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
-    ``kin``: of a clip that has a reverse beside it. All are like the first one then, for what says nothing of motion is
-    true of both; half of them, the first among them, say how many things there are, too.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
-    related = [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
+    related = _related(scene)
     a, b, relation = related[rng.integers(len(related))]
-    first = _moving_beside(rng, a, b, relation, len(scene.things) if kin else None)
+    first = _moving_beside(rng, a, b, relation)
     found = {first.text: first}
     while len(found) < count:
-        if kin:
-            a, b, relation = related[rng.integers(len(related))]
-            caption = _moving_beside(rng, a, b, relation, len(scene.things) if rng.random() < 0.5 else None)
-            found.setdefault(caption.text, caption)
-            continue
         first_thing, second = (scene.things[i] for i in rng.permutation(len(scene.things))[:2])
         a, b, relation = related[rng.integers(len(related))]
         makers: tuple[Callable[[], Caption], ...] = (
@@ -135,6 +130,22 @@ def captions(scene: Scene, count: int, kin: bool = False) -> tuple[Caption, ...]
         caption = makers[rng.choice(len(makers), p=(0.3, 0.2, 0.25, 0.1, 0.15))]()
         found.setdefault(caption.text, caption)
     return tuple(found.values())
+
+
+def kin_captions(scene: Scene, count: int) -> tuple[Caption, ...]:
+    """``count`` (at most 12) different true captions of a clip that has a reverse beside it.
+
+    Each says of a thing that moves how it moves and how it stands to another one: what says nothing of motion is true
+    of both clips. The first also says how many things there are. Fewer are a prefix of more.
+    """
+    rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
+    claims = [Claim(_noun(a), a.motion, r, _noun(b)) for a, b, r in _related(scene) if a.motion in MOVING]
+    told = [(claim, verb) for claim in claims for verb in _VERBS[str(claim.motion)]]
+    counting = [_beside_caption(claim, verb, count=len(scene.things)) for claim, verb in told]
+    said = counting + [_beside_caption(claim, verb, start=start) for claim, verb in told for start in _STARTS]
+    first = counting[rng.integers(len(counting))]
+    rest = [said[i] for i in rng.permutation(len(said)) if said[i] is not first]
+    return (first, *rest)[:count]
 
 
 def questions(scene: Scene) -> tuple[Question, ...]:
@@ -168,14 +179,15 @@ def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[t
     """Five captions of which one is true, and which; the other four could not be taken for true of this clip.
 
     Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (made-up scenes
-    take the place of missing ones). ``kin`` as in ``captions``.
+    take the place of missing ones). ``kin``: captions are those of ``kin_captions``.
     """
+    first = _first_of_kin if kin else _first
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 2)
-    right = captions(scene, 5, kin)[0]
+    right = first(scene)
     wrong: dict[str, Caption] = {}
     order = [others[i] for i in rng.permutation(len(others))] if others else []
     for other in order:
-        candidate = captions(other, 5, kin)[0]
+        candidate = first(other)
         if len(wrong) < 2 and not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
     while len(wrong) < OPTIONS - 1:
@@ -198,6 +210,19 @@ def identifying(caption: Caption, others: Sequence[Scene]) -> bool:
     return not any(caption.could_hold(other) for other in others)
 
 
+def _first(scene: Scene) -> Caption:
+    return captions(scene, 5)[0]
+
+
+def _first_of_kin(scene: Scene) -> Caption:
+    return kin_captions(scene, 1)[0]
+
+
+def _related(scene: Scene) -> list[tuple[Thing, Thing, str]]:
+    """Every two things of which one stands clearly to the other, and how."""
+    return [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
+
+
 def _also(thing: Thing, loosely: bool) -> str:
     """A thing that grows or shrinks stays in its place, so somebody may say that it stays still."""
     return "still" if loosely and thing.motion in SCALING else thing.motion
@@ -215,16 +240,20 @@ def _verb(rng: np.random.Generator, motion: str) -> str:
     return str(rng.choice(_VERBS[motion]))
 
 
-def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str, count: int | None = None) -> Caption:
-    return _beside_caption(Claim(_noun(a), a.motion, relation, _noun(b)), count, rng)
+def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str) -> Caption:
+    claim = Claim(_noun(a), a.motion, relation, _noun(b))
+    return _beside_caption(claim, _verb_beside(rng, a.motion))
 
 
-def _beside_caption(claim: Claim, count: int | None, rng: np.random.Generator) -> Caption:
-    assert claim.motion is not None and claim.relation is not None and claim.other is not None
+def _verb_beside(rng: np.random.Generator, motion: str) -> str:
+    return str(rng.choice([verb for verb in _VERBS[motion] if " not " not in verb]))
+
+
+def _beside_caption(claim: Claim, verb: str, count: int | None = None, start: str = "") -> Caption:
+    assert claim.relation is not None and claim.other is not None
     between = _RELATIONS[claim.relation][0]
     comma = "," if between.startswith("to the") else ""
-    verb = str(rng.choice([verb for verb in _VERBS[claim.motion] if " not " not in verb]))
-    text = f"{_words(claim.subject)} {verb}{comma} {between} {_words(claim.other)}"
+    text = f"{start}{_words(claim.subject)} {verb}{comma} {between} {_words(claim.other)}"
     if count is None:
         return Caption(text, (claim,))
     return Caption(f"{_shown(count)}: {text}", (Claim(Noun(), count=count), claim))
@@ -252,7 +281,7 @@ def _both_moving(rng: np.random.Generator, a: Thing, b: Thing) -> Caption:
 
 def _one_moving(rng: np.random.Generator, a: Thing) -> Caption:
     text = f"{_words(_noun(a))} {_verb(rng, a.motion)}"
-    start = str(rng.choice(("", "over a grey background ", "in this clip ")))
+    start = str(rng.choice(_STARTS))
     return Caption(start + text, (Claim(_noun(a), a.motion),))
 
 
@@ -268,7 +297,7 @@ def _counted(rng: np.random.Generator, scene: Scene, a: Thing, b: Thing) -> Capt
 def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
     """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation."""
     *counts, claim = caption.claims
-    assert claim.other is not None
+    assert claim.other is not None and claim.motion is not None and claim.relation is not None
     subject, other, motion, relation = claim.subject, claim.other, claim.motion, claim.relation
     change = rng.integers(4)
     if change == 0:
@@ -281,7 +310,8 @@ def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
             subject = Noun(subject.shape, subject.colour)
     else:
         relation = str(rng.choice(tuple(_RELATIONS)))
-    return _beside_caption(Claim(subject, motion, relation, other), counts[0].count if counts else None, rng)
+    changed = Claim(subject, motion, relation, other)
+    return _beside_caption(changed, _verb_beside(rng, motion), counts[0].count if counts else None)
 
 
 def _where(thing: Thing, things: Sequence[Thing]) -> list[Question]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from data_specs.manifest import SPLITS
-from data_specs.shapes.language import captions, multiple_choice, questions
+from data_specs.shapes.language import captions, kin_captions, multiple_choice, questions
 from data_specs.shapes.scene import Scene
 
 MEDIA_PATH = "videos/{id}.mp4"
@@ -20,12 +20,13 @@ def annotation_files(clips: Sequence[tuple[str, Scene]], families: bool = False)
 
     Of ``families`` captions are those of kin.
     """
+    told = kin_captions if families else captions
     lines: dict[str, list[str]] = {split: [] for split in SPLITS}
     for number, (identifier, scene) in enumerate(clips):
         asked = [*questions(scene), multiple_choice(scene, others(clips, number), families)]
         row = {
             "id": identifier,
-            "captions": [caption.text for caption in captions(scene, CAPTIONS, families)],
+            "captions": [caption.text for caption in told(scene, CAPTIONS)],
             "questions": [asdict(q) | {"key": f"{identifier}-q{place}"} for place, q in enumerate(asked)],
         }
         lines[scene.split].append(json.dumps(row, ensure_ascii=False) + "\n")

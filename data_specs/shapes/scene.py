@@ -34,6 +34,7 @@ COLOURS = {
 SIZES = {"small": 18.0, "medium": 28.0, "large": 40.0}
 MOTIONS = ("left", "right", "up", "down", "still", "growing", "shrinking")
 SCALING = ("growing", "shrinking")
+MOVING = tuple(motion for motion in MOTIONS if motion != "still")
 OPPOSITES = {
     "left": "right", "right": "left", "up": "down", "down": "up", "still": "still",
     "growing": "shrinking", "shrinking": "growing",
@@ -185,11 +186,17 @@ def draw_classes(rng: np.random.Generator, most: int = MOST_THINGS) -> list[tupl
     return [(SHAPES[number // len(COLOURS)], tuple(COLOURS)[number % len(COLOURS)]) for number in numbers]
 
 
-def draw_content(rng: np.random.Generator, classes: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str]]:
-    """Shape, colour, size and motion of things of these classes."""
+def draw_content(
+    rng: np.random.Generator, classes: Sequence[tuple[str, str]], one_moves: bool = False
+) -> list[tuple[str, str, str, str]]:
+    """Shape, colour, size and motion of things of these classes; ``one_moves``: exactly one does not stay still."""
+    mover = int(rng.integers(len(classes))) if one_moves else None
     content = []
-    for shape, colour in classes:
-        motion = MOTIONS[rng.integers(len(MOTIONS))]
+    for place, (shape, colour) in enumerate(classes):
+        if mover is None:
+            motion = MOTIONS[rng.integers(len(MOTIONS))]
+        else:
+            motion = MOVING[rng.integers(len(MOVING))] if place == mover else "still"
         size = "medium" if motion in SCALING else tuple(SIZES)[rng.integers(len(SIZES))]
         content.append((shape, colour, size, motion))
     return content

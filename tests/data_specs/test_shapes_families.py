@@ -9,7 +9,7 @@ import pytest
 
 from data_specs.errors import InputError
 from data_specs.shapes.families import FAMILY, make_families, make_family
-from data_specs.shapes.language import captions, options, questions
+from data_specs.shapes.language import kin_captions, options, questions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import DURATION_S, MIDDLE_S, OPPOSITES, Scene, relations
 
@@ -53,7 +53,7 @@ def test_the_middle_frame_says_nothing_of_motion() -> None:
         for question, answer in answers[0].items():
             assert {answer, answers[1][question]} in ({"left", "right"}, {"up", "down"})
             asked += 1
-    assert asked > 100
+    assert asked > 80
 
 
 def test_splits_share_no_set_of_things() -> None:
@@ -65,7 +65,7 @@ def test_splits_share_no_set_of_things() -> None:
 
 def test_captions_say_everything_and_choices_have_one_truth() -> None:
     for place, scene in enumerate(SCENES[:60]):
-        said = captions(scene, 8, kin=True)
+        said = kin_captions(scene, 8)
         assert len({caption.text for caption in said}) == 8 and all(caption.holds(scene) for caption in said)
         assert all(any(claim.motion for claim in caption.claims) for caption in said)
         counts, claim = said[0].claims
@@ -77,16 +77,17 @@ def test_captions_say_everything_and_choices_have_one_truth() -> None:
 
 def test_kin_are_told_apart_by_captions_alone() -> None:
     alone = sum(
-        not any(captions(scene, 8, kin=True)[0].holds(other) for other in family if other is not scene)
+        not any(kin_captions(scene, 8)[0].holds(other) for other in family if other is not scene)
         for family in FAMILIES
         for scene in family
     )
-    assert 0.7 * len(SCENES) < alone < len(SCENES)  # some things stay still, whichever way the clip is played
+    assert alone >= 0.95 * len(SCENES)
 
 
-def test_scenes_stand_as_they_should() -> None:
+def test_one_thing_moves_and_stands_clearly_to_another() -> None:
     for scene in SCENES:
-        assert any(relations(a, b) for a, b in combinations(scene.things, 2))
+        (mover,) = (thing for thing in scene.things if thing.motion != "still")
+        assert any(relations(mover, thing) for thing in scene.things)
 
 
 def test_a_broken_family_is_refused() -> None:
