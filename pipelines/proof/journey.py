@@ -128,14 +128,14 @@ class Journey:
             "model": {
                 "preset": "tiny", "feature_dim": FEATURE_DIM, "frames": scale.frames, "regions": scale.regions,
                 "width": scale.width, "depth": scale.depth, "heads": scale.heads, "joint_dim": scale.joint_dim,
-                "text_encoder": str(self.at.text), "temporal_std": 1.0,
+                "text_encoder": str(self.at.text), "temporal_std": scale.temporal_std,
             },
             "data": {
                 "shards": [str(self.at.shards(variant.random))], "splits": ["train"], "seed": seed,
                 "frames": scale.frames, "regions": scale.seen, "batch_size": training.batch,
                 "neighbours": FAMILY,  # kin are each other's hard negatives
             },
-            "loss": {"sharpness": 20},
+            "loss": {"sharpness": 20, "temperature": scale.temperature},
             "optimiser": {
                 "lr": training.lr, "schedule": "cosine", "warmup_steps": max(1, training.steps // 20),
                 "weight_decay": scale.weight_decay,
