@@ -7,7 +7,6 @@ made of anything else is removed first.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -30,9 +30,11 @@ _POLL_S, _TAIL = 0.1, 15
 
 
 class Stamp(Settings):
-    """What is recorded of a piece of work. seconds: of the clock, over all tries; cores: that it had."""
+    """What is recorded of a piece of work. key: of everything that it depends on, empty where results of other code may
+    be among that; inputs: the same without the code. seconds: of the clock, over all tries; cores: that it had."""
 
     key: str
+    inputs: str
     done: bool
     seconds: float
     cores: int
@@ -76,7 +78,10 @@ class Scheduler:
     def is_done(self, work: Work) -> bool:
         """Whether its result is there, made of what it would be made of now."""
         stamp = read_stamp(self.at, work)
-        return stamp is not None and stamp.done and stamp.key == work.key(self.with_code) and work.out.exists()
+        return stamp is not None and stamp.done and self._is_of(stamp, work) and work.out.exists()
+
+    def _is_of(self, stamp: Stamp, work: Work) -> bool:
+        return stamp.key == work.key() if self.with_code else stamp.inputs == work.key(with_code=False)
 
     def _launch(self, waiting: dict[str, Work]) -> None:
         for name, work in list(waiting.items()):
@@ -87,10 +92,11 @@ class Scheduler:
                 self._begin(work)
 
     def _begin(self, work: Work) -> None:
-        key, stamp = work.key(self.with_code), read_stamp(self.at, work)
-        if stamp is None or stamp.key != key:
+        stamp = read_stamp(self.at, work)
+        goes_on = stamp is not None and self._is_of(stamp, work)
+        if not goes_on:
             _remove(work.out)
-        before = stamp.seconds if stamp is not None and stamp.key == key and not stamp.done else 0.0
+        before = stamp.seconds if stamp is not None and goes_on and not stamp.done else 0.0
         self._record(work, done=False, seconds=before)
         if work.config_path is not None:
             atomic.write_text(work.config_path, work.config_text)
@@ -123,8 +129,8 @@ class Scheduler:
 
     def _record(self, work: Work, done: bool, seconds: float) -> None:
         stamp = Stamp(
-            key=work.key(self.with_code), done=done, seconds=round(seconds, 2), cores=min(work.cores, self.cores),
-            command=" ".join(work.command),
+            key=work.key() if self.with_code else "", inputs=work.key(with_code=False), done=done,
+            seconds=round(seconds, 2), cores=min(work.cores, self.cores), command=" ".join(work.command),
         )  # fmt: skip
         atomic.write_text(self.at.stamp(work.name), stamp.model_dump_json(indent=1) + "\n")
 
@@ -145,9 +151,12 @@ class Scheduler:
 
 
 def read_stamp(at: Layout, work: Work) -> Stamp | None:
-    """What is recorded of a piece of work; None where it was never begun."""
+    """What is recorded of a piece of work; None where it was never begun, or the record is not one of ours."""
     path = at.stamp(work.name)
-    return Stamp.model_validate(json.loads(path.read_bytes())) if path.is_file() else None
+    try:
+        return Stamp.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except ValidationError:
+        return None
 
 
 def core_minutes(at: Layout, works: Sequence[Work]) -> dict[str, float]:

@@ -45,16 +45,30 @@ def test_what_is_done_is_not_done_again_and_new_inputs_count(tmp_path: Path) -> 
     assert len(list((at.out / "a/videos").iterdir())) == 8
 
 
-def test_new_code_makes_results_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_code_makes_results_old_unless_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.proof import work as module
 
     at = Layout(tmp_path)
-    work = shapes(at, "a")
-    before, without = work.key(), work.key(with_code=False)
+    work, more = shapes(at, "a"), shapes(at, "a", clips=8)
+    assert Scheduler(at, 2).run([work]) == 1
     module._key.cache_clear()
     monkeypatch.setattr(module, "_source", lambda package: "other code")
-    assert work.key() != before and work.key(with_code=False) == without
-    module._key.cache_clear()
+    try:
+        assert Scheduler(at, 2, with_code=False).run([work]) == 0
+        assert Scheduler(at, 2).run([work]) == 1
+        assert Scheduler(at, 2, with_code=False).run([more]) == 1
+        assert Scheduler(at, 2, with_code=False).run([more]) == 0
+        assert Scheduler(at, 2).run([more]) == 1  # it may have been made of what other code made
+    finally:
+        module._key.cache_clear()
+
+
+def test_a_broken_record_is_none(tmp_path: Path) -> None:
+    at = Layout(tmp_path)
+    work = shapes(at, "a")
+    assert Scheduler(at, 2).run([work]) == 1
+    at.stamp("a").write_text("{")
+    assert read_stamp(at, work) is None and Scheduler(at, 2).run([work]) == 1
 
 
 def test_a_failure_says_what_was_said_and_the_rest_stays(tmp_path: Path) -> None:

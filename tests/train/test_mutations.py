@@ -20,7 +20,7 @@ from data_specs.manifest import Item, ManifestInfo, read_manifest, write_manifes
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
 from data_specs.shapes.families import make_families
-from data_specs.shapes.language import captions
+from data_specs.shapes.language import kin_captions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import COLOURS, HEIGHT, SHAPES, WIDTH, Scene
 from data_specs.shard_index import build_index, write_labels
@@ -58,7 +58,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     scenes = make_families(0, "train", 2 * CLIPS)[::2]
     items = [
-        Item(f"clip{n}", f"{n}.mp4", "train", captions=(captions(scene, 5, True)[0].text,))
+        Item(f"clip{n}", f"{n}.mp4", "train", captions=(kin_captions(scene, 1)[0].text,))
         for n, scene in enumerate(scenes)
     ]
     write_manifest(folder / "m.parquet", items, ManifestInfo("shapes", "shapes/first-caption"))
