@@ -62,7 +62,7 @@ class Scale(Settings):
 
 FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
-    width=128, depth=3, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1, temperature=0.02,
+    width=128, depth=2, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1, temperature=0.02,
     temporal_std=3.0,
     pretrain=Training(batch=128, steps=300, lr=1e-3),
     tune=Training(batch=64, steps=1000, lr=1e-3),
@@ -72,7 +72,7 @@ FULL = Scale(
 SMALL = FULL.model_copy(
     update={
         "name": "small", "train": 40, "val": 4, "test": 8, "frames": 4, "seeds": (0,), "curves": False,
-        "width": 64, "depth": 2, "joint_dim": 64, "text_width": 64, "judged": "train",
+        "width": 64, "joint_dim": 64, "text_width": 64, "judged": "train",
         "pretrain": Training(batch=40, steps=100, lr=2e-3),
         "tune": Training(batch=40, steps=300, lr=2e-3),
         "answer": Training(batch=40, steps=40, lr=1e-3),
