@@ -70,7 +70,11 @@ def doctor(name: str, assignments: tuple[str, ...], quick: bool, as_json: Path |
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False), help="Where results.md goes. [OUT/docs]")
 @click.option("--cores", type=click.IntRange(1), help="How many to keep busy. [all of the machine's]")
 @click.option("--first-seed", type=click.IntRange(0), default=0, show_default=True, help="The others follow it.")
-@click.option("--despite-new-code", is_flag=True, help="Keep what other code made; new inputs still count.")
+@click.option(
+    "--despite-new-code",
+    is_flag=True,
+    help="Keep what other code finished; the next run without this makes it again.",
+)
 def proof(
     scale: str, out: Path | None, docs: Path | None, cores: int | None, first_seed: int, despite_new_code: bool
 ) -> None:

@@ -33,8 +33,9 @@ class TurnsOfRay(LoadScopeScheduling):  # type: ignore[misc]  # no types are dec
         return "ray" if starts_ray(self.config.rootpath / file) else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TurnsOfRay:
-    return TurnsOfRay(config, log)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TurnsOfRay | None:
+    return TurnsOfRay(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,6 +24,7 @@ from data_specs.manifest import SPLITS
 from data_specs.media import Limits, find_tool, run_tool
 from data_specs.orphans import end_with_parent
 from data_specs.shapes import msrvtt_layout, native_layout
+from data_specs.shapes.families import VERSION as FAMILIES_VERSION
 from data_specs.shapes.families import make_families
 from data_specs.shapes.render import FrameTruth, render_frame
 from data_specs.shapes.scene import CLASS_NAMES, FRAME_COUNT, FRAMES_PER_SECOND, HEIGHT, WIDTH, Scene, make_scene
@@ -52,7 +53,7 @@ class _Asked(Settings):
     layout: Literal["native", "msrvtt"]
     seed: int
     splits: dict[str, int]
-    families: bool
+    families: Literal[False, 2]  # their version
 
 
 def split_counts(videos: int) -> dict[str, int]:
@@ -99,7 +100,7 @@ def generate(
     else:
         media_path, words = msrvtt_layout.MEDIA_PATH, msrvtt_layout.annotation_files(pairs)
     counts = Counter(clip.scene.split for clip in clips)
-    asked = _Asked(layout=layout, seed=seed, splits=dict(counts), families=families)
+    asked = _Asked(layout=layout, seed=seed, splits=dict(counts), families=FAMILIES_VERSION if families else False)
     goes_on = _claim(out, asked, [*words, *BOXES.values()])
     atomic.remove_leftovers((out / media_path).parent)
     truth: dict[str, list[list[FrameTruth]]] = {}
@@ -129,8 +130,8 @@ def read_clips(out: Path) -> tuple[list[Clip], bool]:
         raise InputError(f"{path} is not there: is {out} what python -m data_specs make-shapes wrote?") from None
     except ValidationError as error:
         raise InputError(f"{path}: {error.errors()[0]['msg']}; make the data set again") from None
-    videos = sum(asked.splits.values())
-    return plan_clips(videos, asked.seed, asked.layout, asked.splits, asked.families), asked.families
+    videos, families = sum(asked.splits.values()), bool(asked.families)
+    return plan_clips(videos, asked.seed, asked.layout, asked.splits, families), families
 
 
 def plan_clips(

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 
 from data_specs.manifest import Question
 from data_specs.shapes.scene import (
+    CHANGING,
     COLOURS,
     DURATION_S,
     MIDDLE_S,
-    MOVING,
     SCALING,
     SHAPES,
     WIDTH,
     Scene,
     Thing,
+    events,
     generator_of,
     possible_relations,
+    related,
     relations,
 )
 
@@ -113,13 +114,13 @@ def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
-    related = _related(scene)
-    a, b, relation = related[rng.integers(len(related))]
+    pairs = related(scene.things)
+    a, b, relation = pairs[rng.integers(len(pairs))]
     first = _moving_beside(rng, a, b, relation)
     found = {first.text: first}
     while len(found) < count:
         first_thing, second = (scene.things[i] for i in rng.permutation(len(scene.things))[:2])
-        a, b, relation = related[rng.integers(len(related))]
+        a, b, relation = pairs[rng.integers(len(pairs))]
         makers: tuple[Callable[[], Caption], ...] = (
             lambda a=a, b=b, r=relation: _moving_beside(rng, a, b, r),
             lambda a=a, b=b, r=relation: _standing(rng, a, b, r),
@@ -133,13 +134,13 @@ def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
 
 
 def kin_captions(scene: Scene, count: int) -> tuple[Caption, ...]:
-    """``count`` (at most 12) different true captions of a clip that has a reverse beside it.
+    """``count`` (1 to 12) different true captions of a clip that has a reverse beside it.
 
     Each says of a thing that moves how it moves and how it stands to another one: what says nothing of motion is true
-    of both clips. The first also says how many things there are. Fewer are a prefix of more.
+    of both clips. The first, and some of the others, say how many things there are, too. Fewer are a prefix of more.
     """
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
-    claims = [Claim(_noun(a), a.motion, r, _noun(b)) for a, b, r in _related(scene) if a.motion in MOVING]
+    claims = [Claim(_noun(a), a.motion, relation, _noun(b)) for a, b, relation in events(scene.things)]
     told = [(claim, verb) for claim in claims for verb in _VERBS[str(claim.motion)]]
     counting = [_beside_caption(claim, verb, count=len(scene.things)) for claim, verb in told]
     said = counting + [_beside_caption(claim, verb, start=start) for claim, verb in told for start in _STARTS]
@@ -178,8 +179,8 @@ def questions(scene: Scene) -> tuple[Question, ...]:
 def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[tuple[Caption, ...], int]:
     """Five captions of which one is true, and which; the other four could not be taken for true of this clip.
 
-    Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (made-up scenes
-    take the place of missing ones). ``kin``: captions are those of ``kin_captions``.
+    Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (more
+    changed ones take the place of missing ones). ``kin``: captions are those of ``kin_captions``.
     """
     first = _first_of_kin if kin else _first
     rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 2)
@@ -191,7 +192,7 @@ def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[t
         if len(wrong) < 2 and not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
     while len(wrong) < OPTIONS - 1:
-        candidate = _altered(rng, right)
+        candidate = _altered(rng, right, kin)
         if not candidate.could_hold(scene):
             wrong[candidate.text] = candidate
     ordered = [right, *wrong.values()]
@@ -216,11 +217,6 @@ def _first(scene: Scene) -> Caption:
 
 def _first_of_kin(scene: Scene) -> Caption:
     return kin_captions(scene, 1)[0]
-
-
-def _related(scene: Scene) -> list[tuple[Thing, Thing, str]]:
-    """Every two things of which one stands clearly to the other, and how."""
-    return [(a, b, r) for a, b in permutations(scene.things, 2) for r in relations(a, b)]
 
 
 def _also(thing: Thing, loosely: bool) -> str:
@@ -294,8 +290,11 @@ def _counted(rng: np.random.Generator, scene: Scene, a: Thing, b: Thing) -> Capt
     return Caption(text, claims)
 
 
-def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
-    """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation."""
+def _altered(rng: np.random.Generator, caption: Caption, kin: bool) -> Caption:
+    """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation.
+
+    ``kin``: nothing is said to stay still, as none of their captions says so.
+    """
     *counts, claim = caption.claims
     assert claim.other is not None and claim.motion is not None and claim.relation is not None
     subject, other, motion, relation = claim.subject, claim.other, claim.motion, claim.relation
@@ -305,7 +304,7 @@ def _altered(rng: np.random.Generator, caption: Caption) -> Caption:
     elif change == 1:
         other = Noun(other.shape, str(rng.choice(tuple(COLOURS))), other.size)
     elif change == 2:
-        motion = str(rng.choice(tuple(_VERBS)))
+        motion = str(rng.choice(CHANGING if kin else tuple(_VERBS)))
         if motion in SCALING:
             subject = Noun(subject.shape, subject.colour)
     else:

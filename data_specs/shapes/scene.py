@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import permutations
 
 import numpy as np
 
@@ -34,7 +34,7 @@ COLOURS = {
 SIZES = {"small": 18.0, "medium": 28.0, "large": 40.0}
 MOTIONS = ("left", "right", "up", "down", "still", "growing", "shrinking")
 SCALING = ("growing", "shrinking")
-MOVING = tuple(motion for motion in MOTIONS if motion != "still")
+CHANGING = tuple(motion for motion in MOTIONS if motion != "still")
 OPPOSITES = {
     "left": "right", "right": "left", "up": "down", "down": "up", "still": "still",
     "growing": "shrinking", "shrinking": "growing",
@@ -157,6 +157,16 @@ def relations(a: Thing, b: Thing) -> tuple[str, ...]:
     return ()
 
 
+def related(things: Sequence[Thing]) -> list[tuple[Thing, Thing, str]]:
+    """Every two things of which the one stands clearly to the other, and how."""
+    return [(a, b, relation) for a, b in permutations(things, 2) for relation in relations(a, b)]
+
+
+def events(things: Sequence[Thing]) -> list[tuple[Thing, Thing, str]]:
+    """Those of the related things of which the first does not stay still: one sentence says what it does and where."""
+    return [(a, b, relation) for a, b, relation in related(things) if a.motion in CHANGING]
+
+
 def possible_relations(a: Thing, b: Thing) -> tuple[str, ...]:
     """The relations somebody could still call true at some time of the clip; the others are clearly false."""
     found = []
@@ -196,7 +206,7 @@ def draw_content(
         if mover is None:
             motion = MOTIONS[rng.integers(len(MOTIONS))]
         else:
-            motion = MOVING[rng.integers(len(MOVING))] if place == mover else "still"
+            motion = CHANGING[rng.integers(len(CHANGING))] if place == mover else "still"
         size = "medium" if motion in SCALING else tuple(SIZES)[rng.integers(len(SIZES))]
         content.append((shape, colour, size, motion))
     return content
@@ -219,7 +229,7 @@ def place_all(
                 break
         else:
             return None
-    return tuple(things) if any(relations(a, b) for a, b in combinations(things, 2)) else None
+    return tuple(things) if related(things) else None
 
 
 def _place(

@@ -20,9 +20,9 @@ class Scale(Settings):
     """Clips of each split, frames and regions kept of each clip, sizes of the model, and its three trainings.
 
     seen: regions a frame that the journey's model reads, the most confident ones. seeds: of the model and of what it is
-    shown; the clips are the same. temperature, temporal_std: of loss and model. With 0.05, as published, and 1 what
-    moves where is learnt only after twice as many steps: a clip is mostly like its kin, which count more where the
-    temperature is low. answer_questions: of each clip a step. curves: whether the runs beside the main journey are
+    shown; the clips are the same. temperature, temporal_std: of loss and model. The
+    temperature is lower than the published 0.05: a clip is mostly like its kin, and so they count more; what moves
+    where is learnt sooner. answer_questions: of each clip a step. curves: whether the runs beside the main journey are
     made. judged: the split of retrieval; with train it is seen whether the clips were learnt by heart.
     """
 

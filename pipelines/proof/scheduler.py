@@ -2,7 +2,7 @@
 
 What is done is recorded last, with the key of everything that it depends on: a piece whose record has the same key, and
 whose result is there, is not done again. What was begun with the same key goes on (each command knows how); what was
-made of anything else is removed first.
+made of anything else is removed first. On request what is done counts, whatever code made it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Scheduler:
 
     def _begin(self, work: Work) -> None:
         stamp = read_stamp(self.at, work)
-        goes_on = stamp is not None and self._is_of(stamp, work)
+        goes_on = stamp is not None and self._is_of(stamp, work) and (stamp.done or stamp.key in ("", work.key()))
         if not goes_on:
             _remove(work.out)
         before = stamp.seconds if stamp is not None and goes_on and not stamp.done else 0.0
