@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from data_specs.shapes.families import MOST_THINGS
+
 MAIN, ONE_FRAME = "main", "frames-1"
 Stage = Literal["pretrain", "tune"]
 
@@ -65,8 +67,8 @@ def _regions(count: int) -> Mapping[str, Any]:
     return {"data.regions": count}
 
 
-SEEN = 4  # regions a frame that the journey's model reads
-REGIONS, RANDOM, FRAMES = (10, 20, 30), (1, SEEN, 10), (1, 2, 4)
+SEEN = MOST_THINGS  # regions a frame that the journey's model reads
+REGIONS, RANDOM, FRAMES = (5, 10, 20, 30), (1, SEEN, 10), (1, 2, 4)
 VARIANTS = (
     Variant(MAIN, tuned=True),
     Variant(ONE_FRAME, {}, {"data.frames": 1}, tuned=True),
