@@ -4,8 +4,8 @@ In each clip one thing moves, beside others that stay where they are. A family i
 backwards, and another one of the same things, again both ways. So
 
 - a bag of objects cannot tell the four apart;
-- the middle frames of a scene and of its reverse are the same, while everything in them that moves, moves the other
-  way: whoever sees only that frame, and is asked where things move, is right at most once for the two of them.
+- the middle frames of a scene and of its reverse are the same, while what moves in them goes the other way: whoever
+  sees only that frame, and is asked where it moves, is right at most once for the two of them.
 """
 
 from __future__ import annotations
