@@ -53,7 +53,7 @@ class _Asked(Settings):
     layout: Literal["native", "msrvtt"]
     seed: int
     splits: dict[str, int]
-    families: Literal[False, 2]  # their version
+    families: Literal[False, 3]  # their version
 
 
 def split_counts(videos: int) -> dict[str, int]:

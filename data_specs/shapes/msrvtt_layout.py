@@ -8,7 +8,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from data_specs.shapes.language import ANSWERS, Caption, captions, identifying, multiple_choice, questions
+from data_specs.shapes.captions import Caption, captions, identifying
+from data_specs.shapes.choices import multiple_choice
+from data_specs.shapes.questions import ANSWERS, questions
 from data_specs.shapes.scene import Scene, generator_of
 
 MEDIA_PATH = "videos/all/{id}.mp4"

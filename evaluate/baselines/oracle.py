@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from data_specs.errors import InputError
 from data_specs.manifest import Question, read_manifest
 from data_specs.shapes import native_layout
+from data_specs.shapes.captions import Caption, captions_of
+from data_specs.shapes.choices import options
 from data_specs.shapes.generate import Clip, read_clips
-from data_specs.shapes.language import Caption, options, questions
+from data_specs.shapes.questions import questions_of
 from data_specs.shards import file_sha256
 from evaluate import accuracy
 from evaluate.baselines.result import BaselineResult
@@ -48,7 +50,7 @@ def evaluate_oracle(
     scores_CB = _truths(plan, own, families)
     choices, answers, owner_Q = [], [], []
     for row, (item, clip) in enumerate(zip(plan.items, own, strict=True)):
-        known = {question.question: question.answer for question in questions(clip.scene)}
+        known = {question.question: question.answer for question in questions_of(clip.scene, families)}
         given, label = options(clip.scene, native_layout.others(pairs, number_of[clip.id]), families)
         for question in item.questions:
             if question.options:
@@ -76,7 +78,7 @@ def evaluate_oracle(
 
 def _truths(plan: RetrievalPlan, clips: Sequence[Clip], families: bool) -> NDArray[np.float32]:
     """1 where a sentence [C] is true of a clip [B], else 0."""
-    said = [{c.text: c for c in native_layout.captions_of(clip.scene, families)} for clip in clips]
+    said = [{c.text: c for c in captions_of(clip.scene, native_layout.CAPTIONS, families)} for clip in clips]
     scores_CB = np.zeros((len(plan.sentences), len(clips)), np.float32)
     for row, (sentence, owner) in enumerate(zip(plan.sentences, plan.owner_C.tolist(), strict=True)):
         caption = said[owner].get(sentence)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from data_specs.errors import InputError
+from data_specs.shapes.captions import kin_captions
+from data_specs.shapes.choices import options
 from data_specs.shapes.families import FAMILY, make_families, make_family
-from data_specs.shapes.language import kin_captions, options, questions
+from data_specs.shapes.questions import KIN_ANSWERS, kin_questions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import DURATION_S, MIDDLE_S, OPPOSITES, Scene, relations
 
@@ -47,13 +50,22 @@ def test_the_middle_frame_says_nothing_of_motion() -> None:
         assert np.abs(one.boxes - other.boxes).max() <= 0.5
         assert (one.labels == other.labels).all()
         answers = [
-            {q.question: q.answer for q in questions(scene) if q.answer_type == "motion"} for scene in (forth, back)
+            {q.question: q.answer for q in kin_questions(scene) if q.answer_type == "motion"} for scene in (forth, back)
         ]
         assert answers[0].keys() == answers[1].keys()
         for question, answer in answers[0].items():
-            assert {answer, answers[1][question]} in ({"left", "right"}, {"up", "down"})
+            assert {answer, answers[1][question]} in ({"left", "right"}, {"up", "down"}, {"bigger", "smaller"})
             asked += 1
-    assert asked > 80
+    assert asked == 4 * len(SCENES) // 2
+
+
+def test_each_third_question_is_about_motion() -> None:
+    asked = [kin_questions(scene) for scene in SCENES]
+    assert all(len({question.question for question in of}) == len(of) for of in asked)
+    kinds = Counter(question.answer_type for of in asked for question in of)
+    assert set(kinds) == {"motion", "what", "what colour", "how many", "where"}
+    assert 0.3 <= kinds["motion"] / kinds.total() <= 0.4
+    assert {question.answer for of in asked for question in of} <= set(KIN_ANSWERS)
 
 
 def test_splits_share_no_set_of_things() -> None:

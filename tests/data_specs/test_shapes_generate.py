@@ -10,8 +10,9 @@ import pytest
 
 from data_specs.build import build_manifest
 from data_specs.errors import InputError
+from data_specs.shapes.captions import captions, identifying
 from data_specs.shapes.generate import generate, plan_clips, split_counts
-from data_specs.shapes.language import ANSWERS, captions, identifying
+from data_specs.shapes.questions import ANSWERS
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import CLASS_NAMES
 

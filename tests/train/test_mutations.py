@@ -19,8 +19,8 @@ import train.losses
 from data_specs.manifest import Item, ManifestInfo, read_manifest, write_manifest
 from data_specs.regions import BOX_CONVENTION, Regions, boxes_from_corners
 from data_specs.samples import Sample
+from data_specs.shapes.captions import kin_captions
 from data_specs.shapes.families import make_families
-from data_specs.shapes.language import kin_captions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import COLOURS, HEIGHT, SHAPES, WIDTH, Scene
 from data_specs.shard_index import build_index, write_labels

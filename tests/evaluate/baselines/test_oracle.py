@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from data_specs.build import build_manifest
+from data_specs.shapes.captions import kin_captions
 from data_specs.shapes.generate import RECORD, generate, read_clips
-from data_specs.shapes.language import kin_captions
 from evaluate.__main__ import main
 
 

@@ -1,4 +1,4 @@
-"""Words about a scene: captions, questions and multiple choice, each tied to claims that can be checked."""
+"""Captions of a scene, each tied to claims that can be checked."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_specs.manifest import Question
 from data_specs.shapes.scene import (
-    CHANGING,
-    COLOURS,
-    DURATION_S,
-    MIDDLE_S,
     SCALING,
-    SHAPES,
-    WIDTH,
     Scene,
     Thing,
     events,
@@ -25,15 +18,9 @@ from data_specs.shapes.scene import (
     relations,
 )
 
-MULTIPLE_CHOICE = "multiple_choice"
-OPTIONS = 5
-ANSWERS = tuple(
-    sorted({*SHAPES, *COLOURS, "one", "two", "three", "four", "five", "left", "right", "up", "down", "above", "below"})
-)
-
-_LANGUAGE = 3
-_NUMBERS = ("no", "one", "two", "three", "four", "five")
-_VERBS = {
+_PURPOSE = (3, 0)  # of a random stream
+NUMBERS = ("no", "one", "two", "three", "four", "five")
+VERBS = {
     "left": ("moves left", "drifts to the left", "slides towards the left side"),
     "right": ("moves right", "drifts to the right", "slides towards the right side"),
     "up": ("moves up", "rises", "climbs towards the top"),
@@ -42,7 +29,7 @@ _VERBS = {
     "growing": ("grows", "gets bigger", "becomes larger and larger"),
     "shrinking": ("shrinks", "gets smaller", "becomes smaller and smaller"),
 }
-_RELATIONS = {
+RELATIONS = {
     "above": ("above",),
     "below": ("below", "under"),
     "left of": ("to the left of", "left of"),
@@ -108,12 +95,17 @@ class Caption:
         return all(claim.holds(scene, loosely=True) for claim in self.claims)
 
 
+def captions_of(scene: Scene, count: int, kin: bool) -> tuple[Caption, ...]:
+    """``kin_captions`` of a clip of a family, ``captions`` of another one."""
+    return kin_captions(scene, count) if kin else captions(scene, count)
+
+
 def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
     """``count`` (5 to 20) different true captions of a scene.
 
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
+    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
     pairs = related(scene.things)
     a, b, relation = pairs[rng.integers(len(pairs))]
     first = _moving_beside(rng, a, b, relation)
@@ -139,84 +131,19 @@ def kin_captions(scene: Scene, count: int) -> tuple[Caption, ...]:
     Each says of a thing that moves how it moves and how it stands to another one: what says nothing of motion is true
     of both clips. The first, and some of the others, say how many things there are, too. Fewer are a prefix of more.
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 0)
+    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
     claims = [Claim(_noun(a), a.motion, relation, _noun(b)) for a, b, relation in events(scene.things)]
-    told = [(claim, verb) for claim in claims for verb in _VERBS[str(claim.motion)]]
-    counting = [_beside_caption(claim, verb, count=len(scene.things)) for claim, verb in told]
-    said = counting + [_beside_caption(claim, verb, start=start) for claim, verb in told for start in _STARTS]
+    told = [(claim, verb) for claim in claims for verb in VERBS[str(claim.motion)]]
+    counting = [beside_caption(claim, verb, count=len(scene.things)) for claim, verb in told]
+    said = counting + [beside_caption(claim, verb, start=start) for claim, verb in told for start in _STARTS]
     first = counting[rng.integers(len(counting))]
     rest = [said[i] for i in rng.permutation(len(said)) if said[i] is not first]
     return (first, *rest)[:count]
 
 
-def questions(scene: Scene) -> tuple[Question, ...]:
-    """Open questions of a scene, each with exactly one right answer out of ``ANSWERS``; keys are left empty."""
-    rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 1)
-    things = scene.things
-    found = [Question("how many shapes are there?", _NUMBERS[len(things)], "how many")]
-    for shape in dict.fromkeys(t.shape for t in things):
-        same = [t for t in things if t.shape == shape]
-        found.append(Question(f"how many {_plural(shape)} are there?", _NUMBERS[len(same)], "how many"))
-        if len(same) == 1:
-            found.append(Question(f"what colour is the {shape}?", same[0].colour, "what colour"))
-    for colour in dict.fromkeys(t.colour for t in things):
-        same = [t for t in things if t.colour == colour]
-        if len(same) == 1:
-            found.append(Question(f"what shape is {colour}?", same[0].shape, "what"))
-    for motion in dict.fromkeys(t.motion for t in things):
-        same = [t for t in things if t.motion == motion]
-        if motion == "still" and any(t.motion in SCALING for t in things):
-            continue  # what grows in its place could be called still as well
-        if len(same) == 1:
-            verb = _VERBS[motion][0]
-            found.append(Question(f"what {verb}?", same[0].shape, "what"))
-            found.append(Question(f"what colour is the shape that {verb}?", same[0].colour, "what colour"))
-    for thing in things:
-        found += _where(thing, things)
-    return tuple(found[i] for i in rng.permutation(len(found)))
-
-
-def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[tuple[Caption, ...], int]:
-    """Five captions of which one is true, and which; the other four could not be taken for true of this clip.
-
-    Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (more
-    changed ones take the place of missing ones). ``kin``: captions are those of ``kin_captions``.
-    """
-    first = _first_of_kin if kin else _first
-    rng = generator_of(scene.seed, scene.split, scene.index, _LANGUAGE, 2)
-    right = first(scene)
-    wrong: dict[str, Caption] = {}
-    order = [others[i] for i in rng.permutation(len(others))] if others else []
-    for other in order:
-        candidate = first(other)
-        if len(wrong) < 2 and not candidate.could_hold(scene):
-            wrong[candidate.text] = candidate
-    while len(wrong) < OPTIONS - 1:
-        candidate = _altered(rng, right, kin)
-        if not candidate.could_hold(scene):
-            wrong[candidate.text] = candidate
-    ordered = [right, *wrong.values()]
-    shuffled = tuple(ordered[i] for i in rng.permutation(OPTIONS))
-    return shuffled, shuffled.index(right)
-
-
-def multiple_choice(scene: Scene, others: Sequence[Scene], kin: bool = False) -> Question:
-    """``options`` as a question; the key is left empty."""
-    given, label = options(scene, others, kin)
-    return Question("", given[label].text, MULTIPLE_CHOICE, tuple(option.text for option in given), label)
-
-
 def identifying(caption: Caption, others: Sequence[Scene]) -> bool:
     """Whether a caption could be taken for true of none of the other scenes."""
     return not any(caption.could_hold(other) for other in others)
-
-
-def _first(scene: Scene) -> Caption:
-    return captions(scene, 5)[0]
-
-
-def _first_of_kin(scene: Scene) -> Caption:
-    return kin_captions(scene, 1)[0]
 
 
 def _also(thing: Thing, loosely: bool) -> str:
@@ -233,21 +160,21 @@ def _words(noun: Noun, article: str = "a") -> str:
 
 
 def _verb(rng: np.random.Generator, motion: str) -> str:
-    return str(rng.choice(_VERBS[motion]))
+    return str(rng.choice(VERBS[motion]))
 
 
 def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str) -> Caption:
     claim = Claim(_noun(a), a.motion, relation, _noun(b))
-    return _beside_caption(claim, _verb_beside(rng, a.motion))
+    return beside_caption(claim, verb_beside(rng, a.motion))
 
 
-def _verb_beside(rng: np.random.Generator, motion: str) -> str:
-    return str(rng.choice([verb for verb in _VERBS[motion] if " not " not in verb]))
+def verb_beside(rng: np.random.Generator, motion: str) -> str:
+    return str(rng.choice([verb for verb in VERBS[motion] if " not " not in verb]))
 
 
-def _beside_caption(claim: Claim, verb: str, count: int | None = None, start: str = "") -> Caption:
+def beside_caption(claim: Claim, verb: str, count: int | None = None, start: str = "") -> Caption:
     assert claim.relation is not None and claim.other is not None
-    between = _RELATIONS[claim.relation][0]
+    between = RELATIONS[claim.relation][0]
     comma = "," if between.startswith("to the") else ""
     text = f"{start}{_words(claim.subject)} {verb}{comma} {between} {_words(claim.other)}"
     if count is None:
@@ -256,11 +183,11 @@ def _beside_caption(claim: Claim, verb: str, count: int | None = None, start: st
 
 
 def _shown(count: int) -> str:
-    return f"{_NUMBERS[count]} shapes are shown"
+    return f"{NUMBERS[count]} shapes are shown"
 
 
 def _standing(rng: np.random.Generator, a: Thing, b: Thing, relation: str) -> Caption:
-    between = str(rng.choice(_RELATIONS[relation]))
+    between = str(rng.choice(RELATIONS[relation]))
     start = str(rng.choice(("there is ", "the video shows ", "we see ")))
     text = f"{start}{_words(_noun(a))} {between} {_words(_noun(b))}"
     if rng.random() < 0.5:
@@ -288,46 +215,3 @@ def _counted(rng: np.random.Generator, scene: Scene, a: Thing, b: Thing) -> Capt
         return Caption(f"{start}, {_words(_noun(a))} and {_words(_noun(b))} that {_verb(rng, b.motion)}", claims)
     text = f"{start}, among them {_words(_noun(a))} and {_words(_noun(b))} that {_verb(rng, b.motion)}"
     return Caption(text, claims)
-
-
-def _altered(rng: np.random.Generator, caption: Caption, kin: bool) -> Caption:
-    """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation.
-
-    ``kin``: nothing is said to stay still, as none of their captions says so.
-    """
-    *counts, claim = caption.claims
-    assert claim.other is not None and claim.motion is not None and claim.relation is not None
-    subject, other, motion, relation = claim.subject, claim.other, claim.motion, claim.relation
-    change = rng.integers(4)
-    if change == 0:
-        subject = Noun(str(rng.choice(SHAPES)), subject.colour, subject.size)
-    elif change == 1:
-        other = Noun(other.shape, str(rng.choice(tuple(COLOURS))), other.size)
-    elif change == 2:
-        motion = str(rng.choice(CHANGING if kin else tuple(_VERBS)))
-        if motion in SCALING:
-            subject = Noun(subject.shape, subject.colour)
-    else:
-        relation = str(rng.choice(tuple(_RELATIONS)))
-    changed = Claim(subject, motion, relation, other)
-    return _beside_caption(changed, _verb_beside(rng, motion), counts[0].count if counts else None)
-
-
-def _where(thing: Thing, things: Sequence[Thing]) -> list[Question]:
-    found = []
-    if thing.motion in ("left", "right", "up", "down"):
-        found.append(Question(f"where does the {thing.name} move?", thing.motion, "motion"))
-    ends = [thing.centre(t)[0] - WIDTH / 2 for t in (0.0, MIDDLE_S, DURATION_S)]
-    if min(map(abs, ends)) > 12 and (min(ends) > 0 or max(ends) < 0):
-        side = "left" if ends[0] < 0 else "right"
-        found.append(Question(f"where is the {thing.name}, on the left or on the right side?", side, "where"))
-    for other in things:
-        for relation in relations(thing, other):
-            if relation in ("above", "below"):
-                text = f"where is the {thing.name} in the middle of the clip, above or below the {other.name}?"
-                found.append(Question(text, relation, "where"))
-    return found
-
-
-def _plural(shape: str) -> str:
-    return shape + ("es" if shape.endswith("s") else "s")

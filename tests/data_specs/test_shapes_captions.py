@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from data_specs.shapes.language import ANSWERS, captions, identifying, multiple_choice, questions
+from data_specs.shapes.captions import captions, identifying
+from data_specs.shapes.choices import multiple_choice
+from data_specs.shapes.questions import ANSWERS, questions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import CLASS_NAMES, COLOURS, SHAPES, Scene, make_scene
 
