@@ -26,11 +26,12 @@ FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
 
 
 class TurnsOfRay(LoadScopeScheduling):  # type: ignore[misc]  # no types are declared for it
-    """In several processes a file's tests stay together, for what they share, and files that start Ray take turns."""
+    """In several processes a file's tests stay together, for what they share; files of a folder that start Ray, too:
+    they take turns."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "ray" if starts_ray(self.config.rootpath / file) else file
+        return str(Path(file).parent) if starts_ray(self.config.rootpath / file) else file
 
 
 @pytest.hookimpl(optionalhook=True)

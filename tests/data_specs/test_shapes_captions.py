@@ -1,4 +1,4 @@
-"""What is said about a clip is true of it, checked by a reader that knows only the sentence and the true boxes."""
+"""What is said and asked of a clip is true, checked by a reader that knows only the sentence and the true boxes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from data_specs.shapes.captions import captions, identifying
 from data_specs.shapes.choices import multiple_choice
-from data_specs.shapes.questions import ANSWERS, questions
+from data_specs.shapes.families import make_families
+from data_specs.shapes.questions import ANSWERS, KIN_ANSWERS, kin_questions, questions
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import CLASS_NAMES, COLOURS, SHAPES, Scene, make_scene
 
@@ -175,6 +176,17 @@ def test_questions_have_the_one_right_answer() -> None:
     assert kinds == {"what", "how many", "what colour", "where", "motion"}
 
 
+def test_questions_of_kin_have_the_one_right_answer() -> None:
+    given = set()
+    for scene in make_families(11, "train", 80):
+        seen = Seen.of(scene)
+        for question in kin_questions(scene):
+            assert question.answer in KIN_ANSWERS
+            assert right_answers(question.question, seen) == {question.answer}, (scene.signature, question)
+            given |= {question.answer} if question.answer_type == "motion" else set()
+    assert given == {"left", "right", "up", "down", "bigger", "smaller"}
+
+
 def right_answers(question: str, seen: Seen) -> set[str]:
     """All answers that the boxes allow."""
     names, words = list(seen.boxes), question.rstrip("?").split()
@@ -192,9 +204,11 @@ def right_answers(question: str, seen: Seen) -> set[str]:
         return {name.split()[0] for name in names if name.endswith(words[-1])}
     if question.startswith("what shape is"):
         return {name.split()[1] for name in names if name.startswith(words[-1])}
+    if re.match("where does|which way|in which direction|does|how does", question):
+        meant = [name for name in names if name in question] or names
+        called = {"growing": "bigger", "shrinking": "smaller"}
+        return {called.get(motion, motion) for motion in map(seen.motion, meant) if motion != "still"}
     name = " ".join(words[3:5]).rstrip(",")
-    if question.startswith("where does"):
-        return {seen.motion(name)}
     if "left or on the right" in question:
         return {"left" if seen.centre(name, moment)[0] < 96 else "right" for moment in range(3)}
     other = " ".join(words[-2:])
