@@ -67,7 +67,10 @@ class Scheduler:
                 while waiting or self._running:
                     self._launch(waiting)
                     finished = self._reap()
-                    bar.advance(task, len(finished))
+                    for name, seconds in finished:
+                        bar.advance(task)
+                        if not bar.console.is_terminal:
+                            bar.console.print(f"{bar.tasks[0].completed:.0f}/{len(works)} {name} ({seconds:.0f} s)")
                     bar.update(task, description=", ".join(self._running) or "done")
                     if not finished:
                         time.sleep(_POLL_S)
@@ -107,7 +110,8 @@ class Scheduler:
         process = start(work.command, ranks=work.ranks, log=log, environment=environment)
         self._running[work.name] = (work, process, time.monotonic(), before)
 
-    def _reap(self) -> list[Work]:
+    def _reap(self) -> list[tuple[str, float]]:
+        """Names of those that ended well just now, and the seconds that they took."""
         finished = []
         for name, (work, process, since, before) in list(self._running.items()):
             code = process.poll()
@@ -124,7 +128,7 @@ class Scheduler:
                     + f"\n(all of it: {self.at.log(name)}; the same command goes on from here)"
                 )
             self._record(work, done=True, seconds=seconds)
-            finished.append(work)
+            finished.append((name, seconds))
         return finished
 
     def _record(self, work: Work, done: bool, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,12 +28,15 @@ def shapes(at: Layout, name: str, after: tuple[Work, ...] = (), clips: int = 4) 
     return Work(name, command, at.out / name, after)
 
 
-def test_what_is_done_is_not_done_again_and_new_inputs_count(tmp_path: Path) -> None:
+def test_what_is_done_is_not_done_again_and_new_inputs_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     at = Layout(tmp_path)
     first = shapes(at, "a")
     manifest = ("data_specs", "build", "shapes", "--root", str(at.out / "a"), "--out", str(at.out / "m.parquet"))
     works = [first, Work("m", manifest, at.out / "m.parquet", (first,))]
     assert Scheduler(at, 2).run(works) == 2
+    assert re.findall(r"^(\d)/2 (\w) \(\d+ s\)$", capsys.readouterr().err, re.M) == [("1", "a"), ("2", "m")]
     stamp = read_stamp(at, first)
     assert stamp is not None and stamp.done and stamp.seconds > 0
     assert core_minutes(at, works[:1]) == {"data_specs": stamp.seconds / 60}
