@@ -27,7 +27,8 @@ FIXTURE = Path(__file__).parent / "fixtures" / "msrvtt10"
 
 class TurnsOfRay(LoadScopeScheduling):  # type: ignore[misc]  # no types are declared for it
     """In several processes a file's tests stay together, for what they share; files of a folder that start Ray, too:
-    they take turns."""
+    they take turns. Those of different folders may have a Ray each at the same time: they look for none but their own
+    processes."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

@@ -169,10 +169,12 @@ def _moving_beside(rng: np.random.Generator, a: Thing, b: Thing, relation: str) 
 
 
 def verb_beside(rng: np.random.Generator, motion: str) -> str:
+    """Words for a motion that a relation may follow: none with a "not", which would seem to deny that, too."""
     return str(rng.choice([verb for verb in VERBS[motion] if " not " not in verb]))
 
 
 def beside_caption(claim: Claim, verb: str, count: int | None = None, start: str = "") -> Caption:
+    """What a thing does and how it stands to another one; ``count``: and how many things are shown."""
     assert claim.relation is not None and claim.other is not None
     between = RELATIONS[claim.relation][0]
     comma = "," if between.startswith("to the") else ""

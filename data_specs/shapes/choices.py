@@ -55,7 +55,7 @@ def multiple_choice(scene: Scene, others: Sequence[Scene], kin: bool = False) ->
 
 
 def _altered(rng: np.random.Generator, caption: Caption, kin: bool) -> Caption:
-    """A caption like ``_moving_beside``'s with another colour or shape, motion, or relation.
+    """A caption of ``beside_caption`` with another colour or shape, motion, or relation.
 
     ``kin``: nothing is said to stay still, as none of their captions says so.
     """

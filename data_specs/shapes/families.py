@@ -1,14 +1,15 @@
-"""Families of clips that show the same things: what tells them apart is motion and relation alone.
+"""Families of clips that show the same things: what is said of them differs in motion or in relation alone.
 
 In each clip one thing changes: it moves, grows or shrinks, beside others that stay as they are. A family is four
-scenes: one, the same played backwards, and another one of the same things, again both ways, in which the thing that
-changes either does so as before and stands otherwise to the others, or stands as before and changes otherwise. So
+scenes: one, the same played backwards, and another one of the same things at other places, again both ways. In this the
+thing that changes either does so as before and stands to no other thing as it did, or it changes otherwise and stands
+clearly to the same things as it did. (How one thing stands to another means: in the middle of the clip.) So
 
 - a bag of objects cannot tell the four apart;
 - the middle frames of a scene and of its reverse are the same, while what moves in them goes the other way: whoever
   sees only that frame, and is asked where it moves, is right at most once for the two of them;
-- neither motion nor relation does for both of them. (Where the second pair differed in sizes as well, a model that was
-  tuned until it knew all motions told captions with another relation no better than by guessing.)
+- a model that knows either motion or relation alone cannot tell all families' captions apart. (It finds the shortest
+  way: where the second two differed in sizes, too, relations were not learnt at all.)
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ _FAMILY = 5  # purpose of a random stream
 def make_family(seed: int, split: str, number: int) -> tuple[Scene, ...]:
     """Family ``number`` of a split: scenes 4 * number to 4 * number + 3, each odd one the reverse of that before it.
 
-    By chance it is the motion or the relation in which the last two differ from the first two.
+    Chance decides with each try whether the last two shall differ from the first two in relation or in motion. The
+    latter needs the same relations twice, which come about less often: it is so in about one family of seven.
 
     The classes of the things decide the split, so that no two splits have a family of the same things.
     """

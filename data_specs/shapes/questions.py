@@ -77,7 +77,7 @@ def questions(scene: Scene) -> tuple[Question, ...]:
 def kin_questions(scene: Scene) -> tuple[Question, ...]:
     """Open questions of a clip that has a reverse beside it, answers out of ``KIN_ANSWERS``; keys are left empty.
 
-    How the thing that changes does so is asked in several wordings, all else at most twice of a kind: about each third
+    How the thing that changes does so is asked in four wordings, all else at most twice of a kind: about each third
     question needs more than a frame. (Of ``questions`` it is each twentieth, and these are not learnt beside the rest.)
     """
     rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)

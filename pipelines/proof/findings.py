@@ -78,7 +78,8 @@ class Check(Settings):
 
 
 class Findings(Settings):
-    """Everything that the page shows. core_minutes: what it took, by package."""
+    """Everything that the page shows. core_minutes: what it took, by package. parts: text-to-video R@1 of the journey's
+    models, before and after tuning, where one part of the score alone ranks."""
 
     scale: Scale
     machine: str
@@ -91,7 +92,7 @@ class Findings(Settings):
     oracle_answers: float
     zero_shot: Figure
     tuned: Figure
-    tuned_global: Figure
+    parts: dict[str, tuple[Figure, Figure]]
     tuned_all: dict[str, Figure]
     choice: Figure
     answers: Figure
@@ -115,7 +116,6 @@ class Reader:
         oracle = _json(self.at.baselines / "oracle.json")
         bag = _json(self.at.baselines / "bag_of_objects.json")["retrieval"]["text_to_video"]
         tuned = self._all("tune", MAIN, "retrieval")
-        zero_shot = Figure.of([_recall(found) for found in self._all("pretrain", MAIN, "retrieval")])
         answers, single = (self._all("answer", name, "question_answering") for name in (MAIN, ONE_FRAME))
         types = [group["name"] for group in answers[0]["by_answer_type"]]
         by_type = {name: (Figure.of(_of_type(answers, name)), Figure.of(_of_type(single, name))) for name in types}
@@ -129,9 +129,12 @@ class Reader:
             oracle=_recall(oracle["retrieval"]),
             oracle_choice=oracle["multiple_choice"],
             oracle_answers=oracle["question_answering"],
-            zero_shot=zero_shot,
-            tuned=Figure.of([_recall(found) for found in tuned]),
-            tuned_global=Figure.of([_recall(found["global_alone"]) for found in tuned]),
+            zero_shot=self._recalls("pretrain", MAIN),
+            tuned=self._recalls("tune", MAIN),
+            parts={
+                part: (self._recalls("pretrain", MAIN, part), self._recalls("tune", MAIN, part))
+                for part in ("global", "local")
+            },
             tuned_all={
                 name: Figure.of([found["text_to_video"]["figures"][name] for found in tuned])
                 for name in tuned[0]["text_to_video"]["figures"]
@@ -188,8 +191,10 @@ class Reader:
             published=curve.published, verdict=_verdict(difference, curve.alike), difference=difference,
         )  # fmt: skip
 
-    def _recalls(self, stage: str, variant: str) -> Figure:
-        return Figure.of([_recall(found) for found in self._all(stage, variant, "retrieval")])
+    def _recalls(self, stage: str, variant: str, part: str | None = None) -> Figure:
+        """part: global or local, where that part of the score alone ranks."""
+        found = self._all(stage, variant, "retrieval")
+        return Figure.of([_recall(both if part is None else both[f"{part}_alone"]) for both in found])
 
     def _cost(self, stage: str, variant: str) -> float:
         """Device-seconds of a training and of what it started from, the mean of the seeds."""

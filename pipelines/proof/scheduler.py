@@ -68,9 +68,10 @@ class Scheduler:
                     self._launch(waiting)
                     finished = self._reap()
                     for name, seconds in finished:
-                        bar.advance(task)
+                        done += 1
+                        bar.update(task, completed=done)
                         if not bar.console.is_terminal:
-                            bar.console.print(f"{bar.tasks[0].completed:.0f}/{len(works)} {name} ({seconds:.0f} s)")
+                            click.echo(f"{done}/{len(works)} {name} ({seconds:.0f} s)", err=True)
                     bar.update(task, description=", ".join(self._running) or "done")
                     if not finished:
                         time.sleep(_POLL_S)
@@ -111,7 +112,7 @@ class Scheduler:
         self._running[work.name] = (work, process, time.monotonic(), before)
 
     def _reap(self) -> list[tuple[str, float]]:
-        """Names of those that ended well just now, and the seconds that they took."""
+        """Names of those that ended well just now, and the seconds that they took, over all tries."""
         finished = []
         for name, (work, process, since, before) in list(self._running.items()):
             code = process.poll()

@@ -24,8 +24,8 @@ from extract.plan import Plan
 from extract.settings import make_settings, provenance
 from extract.verify import verify
 from tests.extract.drill import Drill, LoopbackServer, loopback_server, make_drill
-from tests.extract.processes import alive_with, carrying, parent_of
 from tests.extract.runs import bytes_of
+from tests.processes import alive_with, carrying, parent_of
 
 KILLS = int(os.environ.get("REGIONVLP_DRILL_KILLS", "8"))
 CLIPS, DRIVER_KILLS = 10 * KILLS, KILLS // 4

@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from data_specs.location import location
 from extract.__main__ import main
-from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of, extract, settings_for
+from tests.processes import alive_with
 from tests.signals import hearing
 
 

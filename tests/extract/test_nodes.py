@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of
+from tests.processes import alive_with
 
 
 @pytest.mark.ray

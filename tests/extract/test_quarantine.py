@@ -17,8 +17,8 @@ from data_specs.shards import iterate_shard, records
 from extract.safety.attempts import begun
 from extract.safety.isolation import Work, each_alone
 from tests.extract import faults
-from tests.extract.processes import alive_with
 from tests.extract.runs import bytes_of
+from tests.processes import alive_with
 
 PATIENCE = ["--set", "limits.wall_s=2.5", "--set", "item_s=10", "--set", "hung_s=15"]
 

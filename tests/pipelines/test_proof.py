@@ -19,7 +19,7 @@ from pipelines.proof.layout import Layout
 from pipelines.proof.scale import FULL, SMALL
 from pipelines.proof.scheduler import Scheduler, WorkFailed, core_minutes, read_stamp
 from pipelines.proof.work import Work
-from tests.extract.processes import alive_with
+from tests.processes import alive_with
 
 
 def shapes(at: Layout, name: str, after: tuple[Work, ...] = (), clips: int = 4) -> Work:
@@ -29,8 +29,10 @@ def shapes(at: Layout, name: str, after: tuple[Work, ...] = (), clips: int = 4) 
 
 
 def test_what_is_done_is_not_done_again_and_new_inputs_count(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):  # with these it takes any stream for a terminal
+        monkeypatch.delenv(name, raising=False)
     at = Layout(tmp_path)
     first = shapes(at, "a")
     manifest = ("data_specs", "build", "shapes", "--root", str(at.out / "a"), "--out", str(at.out / "m.parquet"))

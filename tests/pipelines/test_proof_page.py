@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def finished(out: Path, scale: Scale, recall: Recall) -> Reader:
             stage, _, rest = work.name.removeprefix("retrieval-").partition("-")
             variant, _, seed = rest.rpartition("-")
             found = both_ways(recall(stage, variant, int(seed)))
-            write(work.out, found | {"global_alone": both_ways(1.0)})
+            write(work.out, found | {"global_alone": both_ways(len(stage)), "local_alone": both_ways(2 * len(stage))})
         elif work.name.startswith("multiple-choice-"):
             write(work.out, {"accuracy": 95.0})
         elif work.name.startswith("question-answering-"):
@@ -92,6 +93,7 @@ def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> 
         assert len(table) > 2 and set(table[1]) <= set("|-:"), table
         assert len({row.count("|") for row in table}) == 1, table
     assert "113 core-minutes: 12 in `data_specs`, 100 in `train`." in text
+    assert re.search(r"^\| the local part \| 16\.0.* \| 8\.0.* \|$", text, re.M)
     assert "{{" not in text and "A remark." in text and "needed" in text
     pictures = {"ladder", "curves"} if scale.curves else {"ladder"}
     assert {path.stem for path in (tmp_path / "docs/results").glob("*.png")} == pictures
@@ -102,6 +104,7 @@ def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> 
 def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
     found = finished(tmp_path, FULL, good).findings("2 cores", SPENT)
     assert [check.holds for check in found.checks] == [True] * 6
+    assert {part: (a.mean, b.mean) for part, (a, b) in found.parts.items()} == {"global": (8, 4), "local": (16, 8)}
     assert found.zero_shot.mean == pytest.approx(30.1) and found.tuned.values == (60.0, 60.1, 60.2)
     verdicts = {curve.name: curve.verdict for curve in found.curves}
     assert verdicts.pop("pretrain-frames") == "contradicts"  # the paper sees no difference there; here there is one

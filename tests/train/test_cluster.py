@@ -15,6 +15,7 @@ import pytest
 
 from data_specs.configuration import dump
 from data_specs.errors import InputError
+from tests.processes import parent_of
 from tests.train.children import start_ranks
 from train.config import ModelConfig, TrainConfig
 from train.keeping.checkpoint_folder import latest
@@ -55,14 +56,22 @@ def losses(run: Path) -> list[tuple[float, float, float]]:
 
 
 def workers() -> list[int]:
-    """Process ids of Ray Train's workers on this machine that this process's cluster started."""
+    """Process ids of Ray Train's workers of the cluster that this process started: its descendants."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"RayTrainWorker" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
+            named = b"RayTrainWorker" in (process / "cmdline").read_bytes()
         except OSError:  # it has just ended
             continue
+        if named and os.getpid() in ancestors(int(process.name)):
+            found.append(int(process.name))
+    return found
+
+
+def ancestors(process: int) -> set[int]:
+    found: set[int] = set()
+    while process > 1:
+        found.add(process := parent_of(process))
     return found
 
 

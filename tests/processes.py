@@ -1,4 +1,4 @@
-"""Which processes a run has left, told by a variable in their environment."""
+"""Which processes run, and which of them a run has left, told by a variable in their environment."""
 
 from __future__ import annotations
 
