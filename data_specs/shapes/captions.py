@@ -9,6 +9,7 @@ import numpy as np
 
 from data_specs.shapes.scene import (
     SCALING,
+    Purpose,
     Scene,
     Thing,
     events,
@@ -18,7 +19,6 @@ from data_specs.shapes.scene import (
     relations,
 )
 
-_PURPOSE = (3, 0)  # of a random stream
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 VERBS = {
     "left": ("moves left", "drifts to the left", "slides towards the left side"),
@@ -105,7 +105,7 @@ def captions(scene: Scene, count: int) -> tuple[Caption, ...]:
 
     The first one names two things with all their attributes, a motion and a relation. Fewer are a prefix of more.
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.CAPTIONS)
     pairs = related(scene.things)
     a, b, relation = pairs[rng.integers(len(pairs))]
     first = _moving_beside(rng, a, b, relation)
@@ -131,7 +131,7 @@ def kin_captions(scene: Scene, count: int) -> tuple[Caption, ...]:
     Each says of a thing that moves how it moves and how it stands to another one: what says nothing of motion is true
     of both clips. The first, and some of the others, say how many things there are, too. Fewer are a prefix of more.
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.CAPTIONS)
     claims = [Claim(_noun(a), a.motion, relation, _noun(b)) for a, b, relation in events(scene.things)]
     told = [(claim, verb) for claim in claims for verb in VERBS[str(claim.motion)]]
     counting = [beside_caption(claim, verb, count=len(scene.things)) for claim, verb in told]

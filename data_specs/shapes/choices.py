@@ -17,12 +17,10 @@ from data_specs.shapes.captions import (
     captions_of,
     verb_beside,
 )
-from data_specs.shapes.scene import CHANGING, COLOURS, SCALING, SHAPES, Scene, generator_of
+from data_specs.shapes.scene import CHANGING, COLOURS, SCALING, SHAPES, Purpose, Scene, generator_of
 
 MULTIPLE_CHOICE = "multiple_choice"
 OPTIONS = 5
-
-_PURPOSE = (3, 2)  # of a random stream
 
 
 def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[tuple[Caption, ...], int]:
@@ -31,7 +29,7 @@ def options(scene: Scene, others: Sequence[Scene], kin: bool = False) -> tuple[t
     Two wrong options are the true caption with one or two words changed, two are captions of ``others`` (more
     changed ones take the place of missing ones). ``kin``: captions are those of ``kin_captions``.
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.CHOICES)
     (right,) = captions_of(scene, 1, kin)
     wrong: dict[str, Caption] = {}
     order = [others[i] for i in rng.permutation(len(others))] if others else []

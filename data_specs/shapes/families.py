@@ -24,6 +24,7 @@ from data_specs.shapes.scene import (
     CHANGING,
     OPPOSITES,
     SCALING,
+    Purpose,
     Scene,
     Thing,
     belongs,
@@ -42,7 +43,6 @@ MOST_THINGS = 3
 """Fewer than in other clips: with 5, four thousand clips are learnt by heart sooner than what motion is."""
 LONG_WAYS = (112.0, 160.0)
 """Through most of the frame: late in a clip a thing that moves right is on the right, as one that grows is large."""
-_FAMILY = 5  # purpose of a random stream
 
 
 def make_family(seed: int, split: str, number: int) -> tuple[Scene, ...]:
@@ -53,7 +53,7 @@ def make_family(seed: int, split: str, number: int) -> tuple[Scene, ...]:
 
     The classes of the things decide the split, so that no two splits have a family of the same things.
     """
-    rng = generator_of(seed, split, number, _FAMILY)
+    rng = generator_of(seed, split, number, Purpose.FAMILY)
     while True:
         classes = draw_classes(rng, MOST_THINGS)
         if not belongs(signature(classes), split):

@@ -11,11 +11,10 @@ from typing import Any
 from data_specs.shapes.captions import Caption, captions, identifying
 from data_specs.shapes.choices import multiple_choice
 from data_specs.shapes.questions import ANSWERS, questions
-from data_specs.shapes.scene import Scene, generator_of
+from data_specs.shapes.scene import Purpose, Scene, generator_of
 
 MEDIA_PATH = "videos/all/{id}.mp4"
 _CAPTIONS = 20
-_INDEX = 4  # purpose of a random stream
 _LISTS = "high-quality/structured-symlinks"
 
 Clips = Sequence[tuple[str, Scene]]
@@ -60,7 +59,7 @@ def _coco_captions(clips: Clips, said: dict[str, tuple[Caption, ...]]) -> dict[s
 
 def _query_index(scene: Scene, said: Sequence[Caption], others: Sequence[Scene]) -> int:
     """A random caption that is true of no other test clip; the first one where there is none."""
-    rng = generator_of(scene.seed, scene.split, scene.index, _INDEX)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.QUERY)
     order = [int(place) for place in rng.permutation(len(said))]
     return next((place for place in order if identifying(said[place], others)), 0)
 

@@ -13,6 +13,7 @@ from data_specs.shapes.scene import (
     SCALING,
     SHAPES,
     WIDTH,
+    Purpose,
     Scene,
     Thing,
     generator_of,
@@ -25,7 +26,6 @@ ANSWERS = tuple(
 
 KIN_ANSWERS = tuple(sorted({*ANSWERS, "bigger", "smaller"}))
 
-_PURPOSE = (3, 1)  # of a random stream
 _OF_A_KIND = 2
 _WHICH_WAY = (
     "where does the {} move?",
@@ -49,7 +49,7 @@ def questions_of(scene: Scene, kin: bool) -> tuple[Question, ...]:
 
 def questions(scene: Scene) -> tuple[Question, ...]:
     """Open questions of a scene, each with exactly one right answer out of ``ANSWERS``; keys are left empty."""
-    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.QUESTIONS)
     things = scene.things
     found = [Question("how many shapes are there?", NUMBERS[len(things)], "how many")]
     for shape in dict.fromkeys(t.shape for t in things):
@@ -80,7 +80,7 @@ def kin_questions(scene: Scene) -> tuple[Question, ...]:
     How the thing that changes does so is asked in four wordings, all else at most twice of a kind: about each third
     question needs more than a frame. (Of ``questions`` it is each twentieth, and these are not learnt beside the rest.)
     """
-    rng = generator_of(scene.seed, scene.split, scene.index, *_PURPOSE)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.QUESTIONS)
     found = [question for thing in scene.things for question in _change(thing)]
     kinds: dict[str, list[Question]] = {}
     for question in questions(scene):

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from data_specs.shapes.scene import COLOURS, HEIGHT, WIDTH, Scene, Thing, class_index, generator_of
+from data_specs.shapes.scene import COLOURS, HEIGHT, WIDTH, Purpose, Scene, Thing, class_index, generator_of
 
 _FINER = 4  # a mask is drawn this many times finer than the frame, then averaged
-_BACKGROUND, _NOISE = 1, 2
 _NOISE_SIGMA = 2.5
 
 
@@ -46,7 +45,7 @@ def render_frame(scene: Scene, time_s: float) -> FrameTruth:
         pixels[window] += cover[window][:, :, None] * (colour - pixels[window])
         covers.append(cover)
         boxes.append(box)
-    noise = generator_of(scene.seed, scene.split, scene.index, _NOISE, round(1000 * time_s))
+    noise = generator_of(scene.seed, scene.split, scene.index, Purpose.NOISE, round(1000 * time_s))
     pixels += noise.normal(0.0, _NOISE_SIGMA, pixels.shape).astype(np.float32)
     return FrameTruth(
         image=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
@@ -68,7 +67,7 @@ def _visible(covers: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 @functools.lru_cache(maxsize=2)
 def _background(scene: Scene) -> NDArray[np.float32]:
     """float32 [H, W, 3]: dull clouds of several sizes, stripes and a fixed grain, the same in all frames of a clip."""
-    rng = generator_of(scene.seed, scene.split, scene.index, _BACKGROUND)
+    rng = generator_of(scene.seed, scene.split, scene.index, Purpose.BACKGROUND)
     base = rng.uniform(62, 104) + rng.uniform(-12, 12, 3)
     pixels = np.broadcast_to(base, (HEIGHT, WIDTH, 3)).astype(np.float32)
     for cells, strength in ((3, 18.0), (7, 10.0), (16, 6.0)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import permutations
 
 import numpy as np
@@ -47,6 +48,19 @@ _BUCKETS = {"train": range(0, 60), "val": range(60, 80), "test": range(80, 100)}
 _TIMES = tuple(np.linspace(0.0, DURATION_S, 7))
 _WAYS = (36.0, 90.0)  # pixels that things which move go at least and at most
 _MARGIN = 3.0
+
+
+class Purpose(Enum):
+    """What a random stream is for: those of two purposes have nothing to do with each other."""
+
+    SCENE = (0,)
+    BACKGROUND = (1,)
+    NOISE = (2,)
+    CAPTIONS = (3, 0)
+    QUESTIONS = (3, 1)
+    CHOICES = (3, 2)
+    QUERY = (4,)
+    FAMILY = (5,)
 
 
 @dataclass(frozen=True)
@@ -113,7 +127,7 @@ def class_index(shape: str, colour: str) -> int:
     return SHAPES.index(shape) * len(COLOURS) + tuple(COLOURS).index(colour)
 
 
-def generator_of(seed: int, split: str, index: int, *purpose: int) -> np.random.Generator:
+def generator_of(seed: int, split: str, index: int, purpose: Purpose, *more: int) -> np.random.Generator:
     """The random stream of one scene for one purpose, independent of every other scene's.
 
     Raises:
@@ -121,7 +135,7 @@ def generator_of(seed: int, split: str, index: int, *purpose: int) -> np.random.
     """
     if split not in SPLITS:
         raise InputError(f"split {split!r} is unknown: {did_you_mean(split, SPLITS)}")
-    return np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index, *purpose]))
+    return np.random.default_rng(np.random.SeedSequence([seed, SPLITS.index(split), index, *purpose.value, *more]))
 
 
 def make_scene(seed: int, split: str, index: int) -> Scene:
@@ -131,7 +145,7 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
     scene can be in two splits, whatever the seeds. Every thing stays inside the frame, none is hidden for most of
     the clip, and at least one pair stands clearly above or beside each other in the middle of the clip.
     """
-    rng = generator_of(seed, split, index, 0)
+    rng = generator_of(seed, split, index, Purpose.SCENE)
     while True:
         content = draw_content(rng, draw_classes(rng))
         if not belongs(signature(content), split):

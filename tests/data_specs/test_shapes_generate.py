@@ -11,7 +11,7 @@ import pytest
 from data_specs.build import build_manifest
 from data_specs.errors import InputError
 from data_specs.shapes.captions import captions, identifying
-from data_specs.shapes.generate import generate, plan_clips, split_counts
+from data_specs.shapes.generate import RECORD, generate, plan_clips, read_clips, split_counts
 from data_specs.shapes.questions import ANSWERS
 from data_specs.shapes.render import render_frame
 from data_specs.shapes.scene import CLASS_NAMES
@@ -105,6 +105,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="is not empty and holds no shapes data set"):
         generate(tmp_path, 3, layout="msrvtt")
     assert files_of(tmp_path) == {"annotation/MSR_VTT.json": b"the real one"}
+
+
+def test_families_of_an_older_world_are_not_taken_for_todays(tmp_path: Path) -> None:
+    generate(tmp_path, 12, seed=3, splits={"train": 4, "val": 4, "test": 4}, families=True)
+    clips, families = read_clips(tmp_path)
+    assert len(clips) == 12 and families
+    asked = json.loads((tmp_path / RECORD).read_text())
+    (tmp_path / RECORD).write_text(json.dumps(asked | {"families": asked["families"] - 1}))
+    with pytest.raises(InputError, match="make the data set again"):
+        read_clips(tmp_path)
 
 
 def test_split_counts_add_up() -> None:
