@@ -32,6 +32,8 @@ class ModelConfig(Settings):
     temporal_std: how random the temporal embeddings begin of frames that no training has seen. 0, as in Frozen in Time,
     is for models that start from a ViT; a small model from scratch does not find out what moves which way from there
     (1 does; docs/training.md).
+    box_std: how large the weights of the boxes begin. A model from scratch that reads large features learns where
+    things are, and so what moves, much sooner with more (docs/training.md).
     vit_weights: a timm ViT file (.safetensors, .pth or .bin) that the transformer starts from.
     """
 
@@ -49,6 +51,7 @@ class ModelConfig(Settings):
     max_words: PositiveInt
     time_attention: bool = False
     temporal_std: NonNegativeFloat = 0.0
+    box_std: PositiveFloat = 2.0
     vit_weights: Path | None = None
 
     @model_validator(mode="before")

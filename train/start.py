@@ -9,9 +9,9 @@ tokenizer. Fine-tuning on 8 frames what was pre-trained on 1:
     model: {preset: base, frames: 8}
     data: {shards: [shards/msrvtt], frames: 8, batch_size: 32}
 
-``model`` must describe the folder's architecture; of it only frames, regions, max_words and temporal_std may differ. A
-model that ``python -m train import-release`` wrote has ``box_dim: 6``, and keeps the release's form of the loss with
-its sharpness unless ``loss`` says otherwise.
+``model`` must describe the folder's architecture; of it only frames, regions, max_words, temporal_std and box_std may
+differ. A model that ``python -m train import-release`` wrote has ``box_dim: 6``, and keeps the release's form of the
+loss with its sharpness unless ``loss`` says otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEMPORAL = "video_encoder.temporal_embed"
 _ARCHITECTURE = (
     "width", "depth", "heads", "mlp_ratio", "feature_dim", "box_dim", "joint_dim", "time_attention",
 )  # fmt: skip
-_FREE = ("frames", "regions", "max_words", "temporal_std")
+_FREE = ("frames", "regions", "max_words", "temporal_std", "box_std")
 _TEXT_SIZES = ("model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 _RELEASE_FORM = ("local_form", "focal", "sharpness")
 

@@ -38,6 +38,7 @@ _CONFIG = ModelConfig(
     joint_dim=128,
     frames=_FRAMES,
     regions=MOST_THINGS,
+    box_std=FULL.box_std,
 )
 Change = Callable[[VideoEncoder], None]
 

@@ -129,6 +129,7 @@ class Journey:
                 "preset": "tiny", "feature_dim": FEATURE_DIM, "frames": scale.frames, "regions": scale.regions,
                 "width": scale.width, "depth": scale.depth, "heads": scale.heads, "joint_dim": scale.joint_dim,
                 "text_encoder": str(self.at.text), "temporal_std": scale.temporal_std,
+                "box_std": scale.box_std,
             },
             "data": {
                 "shards": [str(self.at.shards(variant.random))], "splits": ["train"], "seed": seed,

@@ -20,10 +20,10 @@ class Scale(Settings):
     """Clips of each split, frames and regions kept of each clip, sizes of the model, and its three trainings.
 
     seen: regions a frame that the journey's model reads, the most confident ones. seeds: of the model and of what it is
-    shown; the clips are the same. temperature, temporal_std: of loss and model. The
-    temperature is lower than the published 0.05: a clip is mostly like its kin, and so they count more; what moves
-    where is learnt sooner. answer_questions: of each clip a step. curves: whether the runs beside the main journey are
-    made. judged: the split of retrieval; with train it is seen whether the clips were learnt by heart.
+    shown; the clips are the same. temperature, temporal_std, box_std: of loss and model. The temperature is lower than
+    the published 0.05, as a clip is mostly like its kin, and so they count more: what moves where is learnt sooner.
+    answer_questions: of each clip a step. curves: whether the runs beside the main journey are made. judged: the split
+    of retrieval; with train it is seen whether the clips were learnt by heart.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Scale(Settings):
     weight_decay: float
     temperature: float
     temporal_std: float
+    box_std: float
     pretrain: Training
     tune: Training
     answer: Training
@@ -63,9 +64,9 @@ class Scale(Settings):
 FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
     width=128, depth=2, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1, temperature=0.02,
-    temporal_std=3.0,
+    temporal_std=3.0, box_std=12.0,
     pretrain=Training(batch=128, steps=300, lr=1e-3),
-    tune=Training(batch=64, steps=1500, lr=1e-3),
+    tune=Training(batch=64, steps=1000, lr=1e-3),
     answer=Training(batch=64, steps=400, lr=1e-3),
     answer_questions=4, curves=True,
 )  # fmt: skip

@@ -18,7 +18,6 @@ from train.config import ModelConfig
 from train.networks.attention import DividedSpaceAttention, Keys, TimeAttention
 from train.networks.initial import initial_std
 
-_INIT_BOXES = 2.0  # a box is a few fractions: what tells left from right would drown in the features
 _MIDDLE_BOX = (0.4, 0.4, 0.6, 0.6, 0.2, 0.2, 0.04)
 _NORM_EPS = 1e-6  # timm's ViT
 
@@ -79,9 +78,10 @@ class VideoEncoder(nn.Module):
         )
         self.proj = nn.Linear(config.width, config.joint_dim, bias=False)
         self.checkpoint_activations = False
-        self._initialise()
+        self._initialise(config.box_std)
 
-    def _initialise(self) -> None:
+    def _initialise(self, box_std: float) -> None:
+        """box_std: a box is a few fractions, and what tells left from right would drown in the features."""
         std = initial_std(self.proj.in_features)
         nn.init.trunc_normal_(self.cls_token, std=std)  # temporal rows that are never trained stay zero
         for module in self.modules():
@@ -90,7 +90,7 @@ class VideoEncoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if self.pos_embedding is not None:
-            nn.init.trunc_normal_(self.pos_embedding.weight, std=_INIT_BOXES)
+            nn.init.trunc_normal_(self.pos_embedding.weight, std=box_std)
             middle_K = torch.tensor(_MIDDLE_BOX[: self.box_dim])
             with torch.no_grad():  # a region in the middle begins at 0, or what all have in common would drown the rest
                 self.pos_embedding.bias.copy_(-self.pos_embedding.weight @ middle_K)
