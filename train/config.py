@@ -51,7 +51,7 @@ class ModelConfig(Settings):
     max_words: PositiveInt
     time_attention: bool = False
     temporal_std: NonNegativeFloat = 0.0
-    box_std: PositiveFloat = 2.0
+    box_std: PositiveFloat = 1.0
     vit_weights: Path | None = None
 
     @model_validator(mode="before")

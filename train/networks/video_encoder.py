@@ -90,7 +90,7 @@ class VideoEncoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         if self.pos_embedding is not None:
-            nn.init.trunc_normal_(self.pos_embedding.weight, std=box_std)
+            nn.init.normal_(self.pos_embedding.weight, std=box_std)
             middle_K = torch.tensor(_MIDDLE_BOX[: self.box_dim])
             with torch.no_grad():  # a region in the middle begins at 0, or what all have in common would drown the rest
                 self.pos_embedding.bias.copy_(-self.pos_embedding.weight @ middle_K)

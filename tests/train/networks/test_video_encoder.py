@@ -75,6 +75,13 @@ def test_a_region_in_the_middle_begins_at_nothing_and_others_in_all_directions(m
     middle, left = (torch.tensor([x, 0.4, x + 0.2, 0.6, 0.2, 0.2, 0.04]) for x in (0.4, 0.0))
     assert encoder.pos_embedding(middle).abs().max() < 1e-6
     assert encoder.pos_embedding(left).std() > 0.5
+    torch.manual_seed(3)
+    plain = VideoEncoder(model_config)
+    torch.manual_seed(3)
+    larger = VideoEncoder(model_config.model_copy(update={"box_std": 3 * model_config.box_std}))
+    torch.testing.assert_close(larger.pos_embedding(left), 3 * plain.pos_embedding(left))
+    assert larger.pos_embedding(middle).abs().max() < 1e-5
+    torch.testing.assert_close(larger.object_embedding.weight, plain.object_embedding.weight)
 
 
 @pytest.mark.parametrize(
