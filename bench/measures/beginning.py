@@ -41,7 +41,7 @@ _CONFIG = ModelConfig(
     regions=MOST_THINGS,
     box_std=FULL.box_std,
 )
-_PLAIN = 1.0  # the default
+_PLAIN = float(ModelConfig.model_fields["box_std"].default)
 Change = Callable[[VideoEncoder], None]
 
 

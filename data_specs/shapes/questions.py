@@ -100,7 +100,7 @@ def _change(thing: Thing) -> list[Question]:
 def _where(thing: Thing, things: Sequence[Thing]) -> list[Question]:
     found = []
     if thing.motion in ("left", "right", "up", "down"):
-        found.append(Question(f"where does the {thing.name} move?", thing.motion, "motion"))
+        found.append(Question(_WHICH_WAY[0].format(thing.name), thing.motion, "motion"))
     ends = [thing.centre(t)[0] - WIDTH / 2 for t in (0.0, MIDDLE_S, DURATION_S)]
     if min(map(abs, ends)) > 12 and (min(ends) > 0 or max(ends) < 0):
         side = "left" if ends[0] < 0 else "right"
