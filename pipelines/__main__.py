@@ -88,6 +88,9 @@ def proof(
     published curves with three seeds (of the models; the clips are always the same). Stop it at any time; the same
     command goes on, and does only what is not done or whose inputs or code have changed.
 
+    The page takes up two files, if they are in the folder "results" of DOCS: again.json, the results.json of a run with
+    another --first-seed, with which it compares itself, and remarks.md, which ends it.
+
     Exit codes: 0 everything that is promised holds, 1 something does not, or a step failed; 2 wrong usage; 130 stopped.
     """
     from pipelines.proof.prove import prove

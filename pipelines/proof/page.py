@@ -10,19 +10,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from data_specs import atomic
 from pipelines.proof import plots
 from pipelines.proof.findings import Findings
+from pipelines.proof.repetition import pairs
 
 PAGE_NAME, FINDINGS_NAME, PICTURES = "results.md", "results.json", "results"
 
 
-def write_page(docs: Path, found: Findings, commands: Mapping[str, str], remarks: str = "") -> Path:
+def write_page(
+    docs: Path, found: Findings, commands: Mapping[str, str], remarks: str = "", again: Findings | None = None
+) -> Path:
     """Writes the page, its pictures in ``results/`` beside it, and the figures as JSON there.
 
     commands: of each training, by stage and variant. remarks: Markdown that a person wrote, for the page's end.
+    again: of a run with other seeds, which the page compares.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=False
     )
-    text = environment.get_template("results.md.j2").render(f=found, commands=commands, remarks=remarks)
+    text = environment.get_template("results.md.j2").render(
+        f=found, commands=commands, remarks=remarks, again=again, pairs=pairs(found, again) if again else []
+    )
     pictures = docs / PICTURES
     atomic.write_bytes(pictures / "ladder.png", plots.ladder(found))
     if found.curves:

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
+from data_specs.errors import InputError
 from evaluate.metrics import FIGURES
 from pipelines.proof.experiments import CURVES, MAIN, VARIANTS
 from pipelines.proof.findings import Figure, Findings, Reader
 from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
 from pipelines.proof.page import write_page
+from pipelines.proof.prove import prove
+from pipelines.proof.repetition import pairs, read_repetition
 from pipelines.proof.scale import FULL, SMALL, Scale
 
 SPENT = {"data_specs": 12.5, "train": 100.4}
@@ -136,6 +139,42 @@ def test_a_curve_that_goes_the_other_way_contradicts(tmp_path: Path) -> None:
     curves = {curve.name: curve for curve in found.curves}
     assert {curves[name].verdict for name in ("loss", "regions", "frames", "data", "boxes")} == {"contradicts"}
     assert curves["loss"].difference == Figure.of([-10.0] * 3)
+
+
+@pytest.mark.parametrize(("lower", "apart"), [(0.0, set()), (5.0, {"pre-trained, R@1"}), (-5.0, {"pre-trained, R@1"})])
+def test_two_runs_are_compared_figure_by_figure(lower: float, apart: set[str], tmp_path: Path) -> None:
+    def other(stage: str, variant: str, seed: int) -> float:
+        return good(stage, variant, seed - 3) - lower * ((stage, variant) == ("pretrain", MAIN))
+
+    first = finished(tmp_path / "first", FULL, good).findings("2 cores", SPENT)
+    second = finished(tmp_path / "second", FULL.with_seeds_from(3), other).findings("4 cores", SPENT)
+    compared = pairs(first, second)
+    assert {pair.name for pair in compared if not pair.meet and "the difference" not in pair.name} == apart
+    named = [pair.name for pair in compared]
+    assert len({*named}) == len(named)
+    of_variants = [name for name in named if ": " in name and "the difference" not in name]
+    assert len(of_variants) == len(VARIANTS) - 1
+    text = write_page(tmp_path / "docs", first, commands_of(FULL), again=second).read_text()
+    for table in tables(text):
+        assert len({row.count("|") for row in table}) == 1, table
+    assert f"The intervals of {sum(p.meet for p in compared)} of {len(compared)} figures meet" in text
+    assert "with the seeds 3, 4, 5 on 4 cores" in text and ("**do not meet**" in text) == bool(apart)
+
+
+def test_what_is_no_repetition_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    small = finished(tmp_path / "small", SMALL, good).findings("2 cores", SPENT)
+    path = tmp_path / "docs/results/again.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(small.model_dump_json())
+    assert read_repetition(path, SMALL.with_seeds_from(1)) == small
+    with pytest.raises(InputError, match=r"again\.json: of a proof with other settings"):
+        prove(FULL, tmp_path / "proof", tmp_path / "docs", 2, False)
+    with pytest.raises(InputError, match=r"again\.json: has seeds of this run, too \(0\)"):
+        prove(SMALL, tmp_path / "proof", tmp_path / "docs", 2, False)
+    path.write_text(small.model_dump_json().replace('"chance"', '"odds"'))
+    with pytest.raises(InputError, match=r"again\.json: not the results\.json of a proof"):
+        prove(SMALL, tmp_path / "proof", tmp_path / "docs", 2, False)
+    assert not (tmp_path / "proof").exists()
 
 
 def test_the_journey_is_where_curves_say_it_is() -> None:
