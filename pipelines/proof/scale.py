@@ -65,7 +65,7 @@ FULL = Scale(
     name="full", train=4000, val=500, test=1000, seeds=(0, 1, 2),
     width=128, depth=2, heads=4, joint_dim=128, text_width=128, text_layers=2, weight_decay=0.1, temperature=0.02,
     temporal_std=3.0, box_std=6.0,
-    pretrain=Training(batch=128, steps=300, lr=1e-3),
+    pretrain=Training(batch=64, steps=900, lr=1e-3),
     tune=Training(batch=64, steps=1200, lr=1e-3),
     answer=Training(batch=64, steps=400, lr=1e-3),
     answer_questions=4, curves=True,
