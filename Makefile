@@ -98,7 +98,7 @@ lint: setup ## ruff: lint and format, without changing a file
 proof: setup ## [ARGS="--scale small"]: the whole method measured on clips that make themselves, and a page of it
 	@$(RUN) pipelines proof $$ARGS
 
-bench: setup ## [NAME=check|extract|train|evaluate ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
+bench: setup ## [NAME=check|extract|train|evaluate|proof ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
 	@set -e; for name in $${NAME:-check extract train evaluate}; do $(RUN) bench.$$name $$ARGS; done
 
 lock: setup ## remakes the hash-pinned locks from setup.cfg and install/bootstrap.in (ARGS=--upgrade)
