@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,11 +11,10 @@ import click
 from pipelines.proof.findings import Findings, Reader
 from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
-from pipelines.proof.page import PICTURES, write_page
+from pipelines.proof.page import PICTURES, commands_of, write_page
 from pipelines.proof.repetition import pairs, read_repetition
 from pipelines.proof.scale import Scale
 from pipelines.proof.scheduler import Scheduler, core_minutes
-from pipelines.proof.work import Work
 
 EXIT_SHORT, EXIT_INTERRUPTED = 1, 130
 REMARKS_NAME, AGAIN_NAME = "remarks.md", "again.json"
@@ -47,7 +45,7 @@ def prove(scale: Scale, out: Path, docs: Path | None, cores: int, despite_new_co
     click.echo(f"{out}: {made} of {len(works)} steps were made, the others were there")
     found = Reader(at, scale).findings(_machine(cores), core_minutes(at, works))
     remarks = remarks_path.read_text(encoding="utf-8") if remarks_path.is_file() else ""
-    page = write_page(docs, found, _commands(works, at), remarks, again)
+    page = write_page(docs, found, commands_of(works, scale, at.out), remarks, again)
     _tell(found, again)
     click.echo(f"page: {page}")
     return 0 if all(check.holds for check in found.checks) else EXIT_SHORT
@@ -63,15 +61,6 @@ def _tell(found: Findings, again: Findings | None) -> None:
         compared = pairs(found, again)
         meet, seeds = sum(pair.meet for pair in compared), ", ".join(map(str, again.scale.seeds))
         click.echo(f"the run with seeds {seeds}: {meet} of {len(compared)} figures have intervals that meet")
-
-
-def _commands(works: Sequence[Work], at: Layout) -> dict[str, str]:
-    """How each training of the first seed was started, by stage and variant; as from the proof's folder."""
-    return {
-        work.name.rpartition("-")[0]: f"python -m train run {work.config_path.relative_to(at.out)}"
-        for work in works
-        if work.config_path is not None
-    }
 
 
 def _machine(cores: int) -> str:

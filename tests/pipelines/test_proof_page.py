@@ -16,7 +16,7 @@ from pipelines.proof.experiments import CURVES, MAIN, VARIANTS
 from pipelines.proof.findings import Figure, Findings, Reader
 from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
-from pipelines.proof.page import write_page
+from pipelines.proof.page import commands_of, write_page
 from pipelines.proof.prove import prove
 from pipelines.proof.repetition import pairs, read_repetition
 from pipelines.proof.scale import FULL, SMALL, Scale
@@ -64,9 +64,8 @@ def write(path: Path, tree: dict[str, Any]) -> None:
     path.write_text(json.dumps(tree))
 
 
-def commands_of(scale: Scale) -> dict[str, str]:
-    works = Journey(scale, Layout(Path("/proof")), 2).works()
-    return {work.name.rpartition("-")[0]: " ".join(work.command) for work in works if work.config_path is not None}
+def commands(scale: Scale) -> dict[str, str]:
+    return commands_of(Journey(scale, Layout(Path("/proof")), 2).works(), scale, Path("/proof"))
 
 
 def tables(text: str) -> list[list[str]]:
@@ -90,7 +89,7 @@ def good(stage: str, variant: str, seed: int) -> float:
 @pytest.mark.parametrize("scale", [FULL, SMALL])
 def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> None:
     found = finished(tmp_path / "proof", scale, good).findings("2 cores", SPENT)
-    page = write_page(tmp_path / "docs", found, commands_of(scale), "## Why a curve differs\n\nA remark.")
+    page = write_page(tmp_path / "docs", found, commands(scale), "## Why a curve differs\n\nA remark.")
     text = page.read_text()
     for table in tables(text):
         assert len(table) > 2 and set(table[1]) <= set("|-:"), table
@@ -102,6 +101,19 @@ def test_a_page_of_whole_tables_says_all_of_it(scale: Scale, tmp_path: Path) -> 
     assert {path.stem for path in (tmp_path / "docs/results").glob("*.png")} == pictures
     assert all(f"(results/{name}.png)" in text for name in pictures)
     assert Findings.model_validate_json((tmp_path / "docs/results/results.json").read_bytes()) == found
+
+
+def test_commands_are_to_be_typed_in_the_folder_of_the_proof() -> None:
+    said = commands(FULL.with_seeds_from(3))
+    assert said["data"].startswith("python -m data_specs make-shapes --split=train=4000 ")
+    assert said["bag-of-objects"] == (
+        "python -m evaluate bag-of-objects --shards shards --manifest shapes.parquet --out baselines --split test"
+    )
+    assert said["tune-main"] == "python -m train run configs/tune-main-3.yaml --resume"
+    assert said["pretrain-gather"] == (
+        "torchrun --standalone --nproc-per-node 2 -m train run configs/pretrain-gather-3.yaml --resume"
+    )
+    assert not any("/proof" in line for line in said.values())
 
 
 def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
 def test_what_does_not_hold_is_said(tmp_path: Path) -> None:
     found = finished(tmp_path / "proof", FULL, lambda stage, variant, seed: 5.2 - 0.1 * seed).findings("2 cores", SPENT)
     assert [check.holds for check in found.checks] == [True, False, False, True, True, False]
-    text = write_page(tmp_path / "docs", found, commands_of(FULL)).read_text()
+    text = write_page(tmp_path / "docs", found, commands(FULL)).read_text()
     assert text.count("**does not hold**") == 3
     assert {curve.verdict for curve in found.curves} == {"within the intervals", "agrees"}
 
@@ -154,7 +166,7 @@ def test_two_runs_are_compared_figure_by_figure(lower: float, apart: set[str], t
     assert len({*named}) == len(named)
     of_variants = [name for name in named if ": " in name and "the difference" not in name]
     assert len(of_variants) == len(VARIANTS) - 1
-    text = write_page(tmp_path / "docs", first, commands_of(FULL), again=second).read_text()
+    text = write_page(tmp_path / "docs", first, commands(FULL), again=second).read_text()
     for table in tables(text):
         assert len({row.count("|") for row in table}) == 1, table
     assert f"The intervals of {sum(p.meet for p in compared)} of {len(compared)} figures meet" in text
