@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import os
+
 from bench.measures.runs import CHECKOUT
+from data_specs.errors import InputError
+from pipelines.proof.journey import Journey
 from pipelines.proof.layout import Layout
 from pipelines.proof.scale import FULL
+from pipelines.proof.scheduler import read_stamp
+from pipelines.proof.work import Work
+
+NEEDED = ("manifest-first-caption", "shards", "text-encoder")
 
 
-def finished_proof() -> Layout:
-    """Where they lie.
+def finished_proof() -> tuple[Layout, dict[str, Work]]:
+    """Where they lie, and the proof's works by name.
 
     Raises:
-        SystemExit: they are not there.
+        InputError: clips, shards or text encoder are not there whole.
     """
     at = Layout(CHECKOUT / f"runs/proof-{FULL.name}")
-    if not at.stamp("bag-of-objects").is_file():
-        raise SystemExit(f"{at.out}: no proof with shards there; run `make proof` first")
-    return at
+    works = {work.name: work for work in Journey(FULL, at, len(os.sched_getaffinity(0))).works()}
+    for name in NEEDED:
+        stamp = read_stamp(at, works[name])
+        if stamp is None or not stamp.done or stamp.inputs != works[name].key(with_code=False):
+            raise InputError(f"{at.out}: no finished {name} of the proof there; run `make proof` first")
+    return at, works

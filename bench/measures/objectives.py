@@ -13,11 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import yaml
+
 from bench.measures.finished_proof import finished_proof
 from bench.measures.learning import run
+from data_specs.configuration import override
 from pipelines.proof.experiments import MAIN
 from pipelines.proof.layout import Layout
 from pipelines.proof.scale import FULL
+from pipelines.proof.work import Work
 
 _LOCAL = "local alone"
 _CASES = {
@@ -41,10 +45,10 @@ class Training:
 def measure(scratch: Path, rounds: int) -> dict[str, dict[str, object]]:
     """For ``rounds`` seeds: text-to-video R@1 among the test clips by the score and, of both, by its parts; and how
     much of the local loss alone that is, which was trained as long with the same seed."""
-    at = finished_proof()
+    at, works = finished_proof()
     asked = [Training(case, longer, seed) for longer in _LONGER for case in _CASES for seed in range(rounds)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        recalls = dict(zip(asked, pool.map(lambda one: _recalls(at, scratch, one), asked), strict=True))
+        recalls = dict(zip(asked, pool.map(lambda one: _recalls(at, works, scratch, one), asked), strict=True))
     found: dict[str, dict[str, object]] = {}
     for longer in _LONGER:
         for case in _CASES:
@@ -57,16 +61,17 @@ def measure(scratch: Path, rounds: int) -> dict[str, dict[str, object]]:
     return found
 
 
-def _recalls(at: Layout, scratch: Path, asked: Training) -> Mapping[str, float]:
+def _recalls(at: Layout, works: Mapping[str, Work], scratch: Path, asked: Training) -> Mapping[str, float]:
     variant, changes = _CASES[asked.case]
     name = f"{'-'.join(asked.case.replace(',', '').split())}-{asked.longer}-{asked.seed}"
-    folder, report = scratch / name, scratch / f"{name}-report"
+    folder, report, config = scratch / name, scratch / f"{name}-report", scratch / f"{name}.yaml"
     sets = (
         f"out={folder}", f"seed={asked.seed}", f"data.seed={asked.seed}",
         f"max_steps={asked.longer * FULL.pretrain.steps}", *changes,
     )  # fmt: skip
-    config = at.config(f"pretrain-{variant}-{FULL.seeds[0]}")
-    run("train", "run", str(config), *(part for one in sets for part in ("--set", one)))
+    tree = works[f"pretrain-{variant}-{FULL.seeds[0]}"].config or {}
+    config.write_text(yaml.safe_dump(override(tree, sets)))
+    run("train", "run", str(config))
     run(
         "evaluate", "retrieval", "--model", str(folder / "model"), "--shards", str(at.shards()),
         "--manifest", str(at.manifest), "--out", str(report), "--frames", "1", "--regions", str(FULL.seen),

@@ -9,6 +9,7 @@ Letters: T things, R regions of a frame.
 from __future__ import annotations
 
 from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +27,10 @@ from pipelines.proof.scale import FULL
 _COUNTS, _CLIPS, _IOU = (1, SEEN, 5, 10, 20, FULL.regions), 200, 0.5
 
 
-def measure(rounds: int) -> dict[str, dict[str, float]]:
+def measure(rounds: int) -> dict[str, Any]:
     """In percent, in the frames of the first test clips: of so many regions the most confident, and at random, the mean
     of ``rounds`` draws."""
-    at = finished_proof()
+    at, _ = finished_proof()
     scenes = {clip.id: clip.scene for clip in read_clips(at.data)[0] if clip.scene.split == "test"}
     covered, named = [], []
     for sample in read_stored(at.shards()).samples(frozenset(list(scenes)[:_CLIPS])):
@@ -41,7 +42,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
             covered.append(here_TR)
             named.append(here_TR & (truth.labels[:, None] == regions.labels[frame, :count]))
     found = {"covered": covered, "named": named}
-    return {
+    return {"clips": _CLIPS, "overlap": _IOU} | {
         str(count): {
             f"{what}_by_{how}": round(100 * value, 1)
             for what, frames in found.items()

@@ -12,16 +12,8 @@ from pipelines.proof import plots
 from pipelines.proof.experiments import MAIN, ONE_FRAME
 from pipelines.proof.findings import Findings
 from pipelines.proof.repetition import pairs
-from pipelines.proof.scale import Scale
 from pipelines.proof.work import Work
 
-_JOURNEY = (
-    "data", "manifest-first-caption", "shards", "bag-of-objects", "oracle", "text-encoder", f"pretrain-{MAIN}",
-    f"retrieval-pretrain-{MAIN}", f"tune-{MAIN}", f"retrieval-tune-{MAIN}",
-    "manifest-mc", f"multiple-choice-tune-{MAIN}", "manifest-qa",
-    f"answer-{MAIN}", f"question-answering-answer-{MAIN}", f"question-answering-answer-{ONE_FRAME}",
-)  # fmt: skip
-"""Works whose commands the page shows, in their order."""
 PAGE_NAME, FINDINGS_NAME, PICTURES = "results.md", "results.json", "results"
 
 
@@ -39,7 +31,7 @@ def write_page(
     text = environment.get_template("results.md.j2").render(
         f=found,
         commands=commands,
-        journey=_JOURNEY,
+        journey=_journey(found.scale.seeds[0]),
         remarks=remarks,
         again=again,
         pairs=pairs(found, again) if again else [],
@@ -53,7 +45,17 @@ def write_page(
     return docs / PAGE_NAME
 
 
-def commands_of(works: Sequence[Work], scale: Scale, out: Path) -> dict[str, str]:
-    """The command lines of a proof in ``out``: by name of the work, and where it has a seed, the first one's by the
-    name without it."""
-    return {work.name.removesuffix(f"-{scale.seeds[0]}"): work.shown(out) for work in works}
+def commands_of(works: Sequence[Work], out: Path) -> dict[str, str]:
+    """The command lines of a proof in ``out``, by the work's name."""
+    return {work.name: work.shown(out) for work in works}
+
+
+def _journey(seed: int) -> tuple[str, ...]:
+    """Names of the works of the journey, in their order."""
+    trained = (
+        f"pretrain-{MAIN}", f"retrieval-pretrain-{MAIN}", f"tune-{MAIN}", f"retrieval-tune-{MAIN}",
+        f"multiple-choice-tune-{MAIN}", f"answer-{MAIN}", f"question-answering-answer-{MAIN}", f"tune-{ONE_FRAME}",
+        f"answer-{ONE_FRAME}", f"question-answering-answer-{ONE_FRAME}",
+    )  # fmt: skip
+    made = ("data", "manifest-first-caption", "manifest-mc", "manifest-qa", "shards", "text-encoder")
+    return *made, "oracle", "bag-of-objects", *(f"{name}-{seed}" for name in trained)

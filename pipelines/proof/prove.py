@@ -45,7 +45,7 @@ def prove(scale: Scale, out: Path, docs: Path | None, cores: int, despite_new_co
     click.echo(f"{out}: {made} of {len(works)} steps were made, the others were there")
     found = Reader(at, scale).findings(_machine(cores), core_minutes(at, works))
     remarks = remarks_path.read_text(encoding="utf-8") if remarks_path.is_file() else ""
-    page = write_page(docs, found, commands_of(works, scale, at.out), remarks, again)
+    page = write_page(docs, found, commands_of(works, at.out), remarks, again)
     _tell(found, again)
     click.echo(f"page: {page}")
     return 0 if all(check.holds for check in found.checks) else EXIT_SHORT
@@ -60,7 +60,7 @@ def _tell(found: Findings, again: Findings | None) -> None:
     if again is not None:
         compared = pairs(found, again)
         meet, seeds = sum(pair.meet for pair in compared), ", ".join(map(str, again.scale.seeds))
-        click.echo(f"the run with seeds {seeds}: {meet} of {len(compared)} figures have intervals that meet")
+        click.echo(f"beside seeds {seeds}: the intervals of {meet} of {len(compared)} figures meet")
 
 
 def _machine(cores: int) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_specs.errors import InputError
-from pipelines.proof.experiments import MAIN
-from pipelines.proof.findings import Figure, Findings
+from pipelines.proof.experiments import CURVES, MAIN, Curve
+from pipelines.proof.findings import Figure, Findings, FoundCurve
 from pipelines.proof.scale import Scale
 
 
@@ -27,12 +27,17 @@ class Pair:
         """Whether the intervals have a value in common."""
         return not self.first.above(self.second) and not self.second.above(self.first)
 
+    @property
+    def apart(self) -> float:
+        """How far the means are."""
+        return abs(self.first.mean - self.second.mean)
+
 
 def read_repetition(path: Path, scale: Scale) -> Findings:
     """The findings of another run, to be compared with one at ``scale``.
 
     Raises:
-        InputError: no findings, or not of the same scale with seeds of which this one has none.
+        InputError: no findings, or not of the same scale and curves with several seeds, of which this one has none.
     """
     try:
         found = Findings.model_validate_json(path.read_bytes())
@@ -42,8 +47,11 @@ def read_repetition(path: Path, scale: Scale) -> Findings:
         raise InputError(
             f"{path}: not the results.json of a proof of this version ({error.error_count()} errors); take it away"
         ) from None
-    if found.scale.model_copy(update={"seeds": scale.seeds}) != scale:
-        raise InputError(f"{path}: of a proof with other settings than this one's; take it away")
+    same = found.scale.model_copy(update={"seeds": scale.seeds}) == scale
+    if not same or [_shape(curve) for curve in found.curves] != [_shape(c) for c in CURVES if scale.curves]:
+        raise InputError(f"{path}: of a proof with other settings or curves than this one's; take it away")
+    if min(len(found.scale.seeds), len(scale.seeds)) < 2:
+        raise InputError(f"{path}: of one seed there are no intervals to compare; take it away")
     if common := sorted({*found.scale.seeds} & {*scale.seeds}):
         named = ", ".join(map(str, common))
         raise InputError(f"{path}: has seeds of this run, too ({named}); choose others (--first-seed) or take it away")
@@ -51,19 +59,29 @@ def read_repetition(path: Path, scale: Scale) -> Findings:
 
 
 def pairs(first: Findings, second: Findings) -> list[Pair]:
-    """Every figure that depends on seeds: the journey, then each point and difference of the curves once."""
+    """The journey and what was promised of it, then each point and difference of the curves once."""
     there = dict(_figures(second))
-    return [Pair(name, figure, there[name]) for name, figure in _figures(first) if name in there]
+    return [Pair(name, figure, there[name]) for name, figure in _figures(first)]
+
+
+def _shape(curve: Curve | FoundCurve) -> tuple[object, ...]:
+    points = [(line, [(point.variant, point.label) for point in found]) for line, found in curve.lines.items()]
+    return curve.name, curve.title, curve.stage, points
 
 
 def _figures(found: Findings) -> Iterator[tuple[str, Figure]]:
+    frames = found.scale.frames
     yield "pre-trained, R@1", found.zero_shot
-    yield "tuned, R@1", found.tuned
+    for name, figure in found.tuned_all.items():
+        yield f"tuned, {name}", figure
+    for part, (pretrained, tuned) in found.parts.items():
+        yield f"pre-trained, R@1 by the {part} part", pretrained
+        yield f"tuned, R@1 by the {part} part", tuned
     yield "multiple choice", found.choice
-    yield f"questions, {found.scale.frames} frames", found.answers
+    yield f"questions, {frames} frames", found.answers
     yield "questions, 1 frame", found.answers_one_frame
     for kind, (many, one) in found.by_type.items():
-        yield f"questions of {kind}, {found.scale.frames} frames", many
+        yield f"questions of {kind}, {frames} frames", many
         yield f"questions of {kind}, 1 frame", one
     named = {("pretrain", MAIN), ("tune", MAIN)}
     for curve in found.curves:

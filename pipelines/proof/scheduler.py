@@ -124,7 +124,7 @@ class Scheduler:
                 self._record(work, done=False, seconds=seconds)
                 said = self.at.log(name).read_text(errors="replace").splitlines()[-_TAIL:]
                 raise WorkFailed(
-                    f"{name} ended with exit code {code}; it was: python -m {' '.join(work.command)}\n"
+                    f"{name} ended with exit code {code}; it was: {work.shown()}\n"
                     + "\n".join(said)
                     + f"\n(all of it: {self.at.log(name)}; the same command goes on from here)"
                 )

@@ -45,10 +45,11 @@ class Work:
         """A hash of the command, its configuration, its package's code and all that it depends on."""
         return _key(self, with_code)
 
-    def shown(self, folder: Path) -> str:
-        """The command line, to be typed in ``folder``, with the paths below it as they are from there."""
+    def shown(self, folder: Path | None = None) -> str:
+        """The command line; to be typed in ``folder``, if there is one, with the paths below it as they are there."""
         start = "python -m" if self.ranks == 1 else f"torchrun --standalone --nproc-per-node {self.ranks} -m"
-        return " ".join((start, *(argument.replace(f"{folder}/", "") for argument in self.command)))
+        below = "" if folder is None else f"{folder}/"
+        return " ".join((start, *(argument.removeprefix(below) for argument in self.command)))
 
     @property
     def config_text(self) -> str:

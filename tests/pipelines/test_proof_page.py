@@ -65,7 +65,7 @@ def write(path: Path, tree: dict[str, Any]) -> None:
 
 
 def commands(scale: Scale) -> dict[str, str]:
-    return commands_of(Journey(scale, Layout(Path("/proof")), 2).works(), scale, Path("/proof"))
+    return commands_of(Journey(scale, Layout(Path("/proof")), 2).works(), Path("/proof"))
 
 
 def tables(text: str) -> list[list[str]]:
@@ -109,10 +109,11 @@ def test_commands_are_to_be_typed_in_the_folder_of_the_proof() -> None:
     assert said["bag-of-objects"] == (
         "python -m evaluate bag-of-objects --shards shards --manifest shapes.parquet --out baselines --split test"
     )
-    assert said["tune-main"] == "python -m train run configs/tune-main-3.yaml --resume"
-    assert said["pretrain-gather"] == (
+    assert said["tune-main-3"] == "python -m train run configs/tune-main-3.yaml --resume"
+    assert said["pretrain-gather-3"] == (
         "torchrun --standalone --nproc-per-node 2 -m train run configs/pretrain-gather-3.yaml --resume"
     )
+    assert said["shards-random-3"] == "python -m extract thin shards --out shards-random-3 --regions 3"
     assert not any("/proof" in line for line in said.values())
 
 
@@ -170,23 +171,33 @@ def test_two_runs_are_compared_figure_by_figure(lower: float, apart: set[str], t
     for table in tables(text):
         assert len({row.count("|") for row in table}) == 1, table
     assert f"The intervals of {sum(p.meet for p in compared)} of {len(compared)} figures meet" in text
-    assert "with the seeds 3, 4, 5 on 4 cores" in text and ("**do not meet**" in text) == bool(apart)
+    assert "on 4 cores, of the same clips with the seeds 3, 4, 5 of" in text and ("**do not meet**" in text) == bool(
+        apart
+    )
 
 
 def test_what_is_no_repetition_is_refused_before_anything_runs(tmp_path: Path) -> None:
-    small = finished(tmp_path / "small", SMALL, good).findings("2 cores", SPENT)
+    few, three = FULL.model_copy(update={"seeds": (4,)}), FULL.with_seeds_from(3)
+    found = finished(tmp_path / "three", three, good).findings("2 cores", SPENT)
     path = tmp_path / "docs/results/again.json"
     path.parent.mkdir(parents=True)
-    path.write_text(small.model_dump_json())
-    assert read_repetition(path, SMALL.with_seeds_from(1)) == small
-    with pytest.raises(InputError, match=r"again\.json: of a proof with other settings"):
-        prove(FULL, tmp_path / "proof", tmp_path / "docs", 2, False)
-    with pytest.raises(InputError, match=r"again\.json: has seeds of this run, too \(0\)"):
-        prove(SMALL, tmp_path / "proof", tmp_path / "docs", 2, False)
-    path.write_text(small.model_dump_json().replace('"chance"', '"odds"'))
-    with pytest.raises(InputError, match=r"again\.json: not the results\.json of a proof"):
-        prove(SMALL, tmp_path / "proof", tmp_path / "docs", 2, False)
-    assert not (tmp_path / "proof").exists()
+
+    def refused(why: str, scale: Scale = FULL) -> None:
+        with pytest.raises(InputError, match=rf"again\.json: {why}.*take it away"):
+            prove(scale, tmp_path / "proof", tmp_path / "docs", 2, False)
+        assert not (tmp_path / "proof").exists()
+
+    path.write_text(found.model_dump_json())
+    assert read_repetition(path, FULL) == found
+    refused(r"has seeds of this run, too \(4, 5\)", FULL.with_seeds_from(4))
+    refused("of a proof with other settings", SMALL)
+    refused("of one seed", FULL.model_copy(update={"seeds": (0,)}))
+    path.write_text(found.model_copy(update={"scale": few}).model_dump_json())
+    refused("of one seed")
+    path.write_text(found.model_copy(update={"curves": found.curves[1:]}).model_dump_json())
+    refused("of a proof with other settings or curves")
+    path.write_text(found.model_dump_json().replace('"chance"', '"odds"'))
+    refused(r"not the results\.json of a proof")
 
 
 def test_the_journey_is_where_curves_say_it_is() -> None:
