@@ -12,7 +12,7 @@ from pipelines.proof.scale import FULL
 from pipelines.proof.scheduler import read_stamp
 from pipelines.proof.work import Work
 
-NEEDED = ("manifest-first-caption", "shards", "text-encoder")
+_NEEDED = ("manifest-first-caption", "shards", "text-encoder")
 
 
 def finished_proof() -> tuple[Layout, dict[str, Work]]:
@@ -23,7 +23,7 @@ def finished_proof() -> tuple[Layout, dict[str, Work]]:
     """
     at = Layout(CHECKOUT / f"runs/proof-{FULL.name}")
     works = {work.name: work for work in Journey(FULL, at, len(os.sched_getaffinity(0))).works()}
-    for name in NEEDED:
+    for name in _NEEDED:
         stamp = read_stamp(at, works[name])
         if stamp is None or not stamp.done or stamp.inputs != works[name].key(with_code=False):
             raise InputError(f"{at.out}: no finished {name} of the proof there; run `make proof` first")
