@@ -98,8 +98,8 @@ lint: setup ## ruff: lint and format, without changing a file
 proof: setup ## [ARGS="--scale small"]: the whole method measured on clips that make themselves, and a page of it
 	@$(RUN) pipelines proof $$ARGS
 
-bench: setup ## [NAME=check|extract|train|evaluate|proof ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
-	@set -e; for name in $${NAME:-check extract train evaluate}; do $(RUN) bench.$$name $$ARGS; done
+bench: setup ## [NAME=check|start|extract|train|evaluate|proof ARGS=]: measured comparisons, each printing ratios; results/ holds what was measured
+	@set -e; for name in $${NAME:-check start extract train evaluate}; do $(RUN) bench.$$name $$ARGS; done
 
 lock: setup ## remakes the hash-pinned locks from setup.cfg and install/bootstrap.in (ARGS=--upgrade)
 	@set -e; compile() { .venv/bin/uv pip compile --quiet --python .venv/bin/python --universal --python-version 3.11 \

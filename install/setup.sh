@@ -67,8 +67,11 @@ rm -f "$STAMP"
 
 step "installer" "$DOWNLOAD_HELP" \
     "$VENV_PYTHON" -m pip install --quiet --disable-pip-version-check --require-hashes -r install/bootstrap.txt
+# Compiled here, once: where PYTHONDONTWRITEBYTECODE is set, as in many container images, each command would otherwise
+# compile torch and transformers anew, which is half of its start (bench/start.py).
 step "dependencies" "$DOWNLOAD_HELP" \
-    "$VENV/bin/uv" pip install --python "$VENV_PYTHON" --no-build-isolation --require-hashes -r install/requirements.txt
+    "$VENV/bin/uv" pip install --python "$VENV_PYTHON" --no-build-isolation --require-hashes --compile-bytecode \
+    -r install/requirements.txt
 step "detectron2" "$DOWNLOAD_HELP" \
     "$VENV_PYTHON" install/detectron2_wheel.py
 step "this checkout" "the message above says what setuptools did not like, most likely in setup.cfg." \
