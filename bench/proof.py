@@ -7,10 +7,10 @@ python -m bench.proof --only seen --rounds 2
 from __future__ import annotations
 
 from bench.command import Measure, bench_command
-from bench.measures import objectives, seen
+from bench.measures import longer, seen
 
 MEASURES: dict[str, Measure] = {
-    "objectives": objectives.measure,
+    "longer": longer.measure,
     "seen": lambda scratch, rounds: seen.measure(rounds),
 }
 

@@ -30,7 +30,7 @@ _COUNTS, _CLIPS, _IOU = (1, SEEN, 5, 10, 20, FULL.regions), 200, 0.5
 def measure(rounds: int) -> dict[str, Any]:
     """In percent, in the frames of the first test clips: of so many regions the most confident, and at random, the mean
     of ``rounds`` draws."""
-    at, _ = finished_proof()
+    at, _ = finished_proof("data", "shards")
     scenes = {clip.id: clip.scene for clip in read_clips(at.data)[0] if clip.scene.split == "test"}
     covered, named = [], []
     for sample in read_stored(at.shards()).samples(frozenset(list(scenes)[:_CLIPS])):

@@ -44,6 +44,11 @@ class Point:
     label: str
 
 
+def full_label(label: str, line: str) -> str:
+    """What a point is called among those of all lines; a line without a name is alone."""
+    return f"{label}, {line}" if line else label
+
+
 @dataclass(frozen=True)
 class Curve:
     """Lines of points, each line with a name. stage: whose figures are compared. axis: what is changed.
@@ -61,6 +66,12 @@ class Curve:
     better: str
     worse: str
     alike: bool = False
+
+    @property
+    def compared(self) -> str:
+        """What the two points are called of which the paper says something."""
+        called = {p.variant: full_label(p.label, line) for line, points in self.lines.items() for p in points}
+        return f"{called[self.better]} against {called[self.worse]}"
 
 
 def _regions(count: int) -> Mapping[str, Any]:

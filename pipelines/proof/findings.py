@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_specs.configuration import Settings
-from pipelines.proof.experiments import CURVES, MAIN, ONE_FRAME, Curve
+from pipelines.proof.experiments import CURVES, MAIN, ONE_FRAME, Curve, full_label
 from pipelines.proof.layout import Layout
 from pipelines.proof.scale import Scale
 
@@ -65,6 +65,12 @@ class FoundCurve(Settings):
     published: str
     verdict: Literal["agrees", "within the intervals", "contradicts"]
     difference: Figure
+
+    @property
+    def best(self) -> str:
+        """What the point with the highest mean is called."""
+        found = [(point.recall.mean, full_label(point.label, line)) for line, p in self.lines.items() for point in p]
+        return max(found)[1]
 
 
 class Check(Settings):

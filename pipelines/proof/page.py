@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data_specs import atomic
 from pipelines.proof import plots
-from pipelines.proof.experiments import MAIN, ONE_FRAME
+from pipelines.proof.experiments import CURVES, MAIN, ONE_FRAME
 from pipelines.proof.findings import Findings
 from pipelines.proof.repetition import pairs
 from pipelines.proof.work import Work
@@ -32,6 +32,7 @@ def write_page(
         f=found,
         commands=commands,
         journey=_journey(found.scale.seeds[0]),
+        compared={curve.name: curve.compared for curve in CURVES},
         remarks=remarks,
         again=again,
         pairs=pairs(found, again) if again else [],

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from data_specs.errors import InputError
-from pipelines.proof.experiments import CURVES, MAIN, Curve
+from pipelines.proof.experiments import CURVES, MAIN, Curve, full_label
 from pipelines.proof.findings import Figure, Findings, FoundCurve
 from pipelines.proof.scale import Scale
 
@@ -89,5 +89,5 @@ def _figures(found: Findings) -> Iterator[tuple[str, Figure]]:
             for point in points:
                 if (curve.stage, point.variant) not in named:
                     named.add((curve.stage, point.variant))
-                    yield f"{curve.title}: {point.label}{f', {line}' if line else ''}", point.recall
+                    yield f"{curve.title}: {full_label(point.label, line)}", point.recall
         yield f"{curve.title}: the difference", curve.difference

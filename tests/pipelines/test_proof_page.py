@@ -126,6 +126,8 @@ def test_promises_and_curves_are_judged(tmp_path: Path) -> None:
     assert verdicts.pop("pretrain-frames") == "contradicts"  # the paper sees no difference there; here there is one
     assert verdicts.pop("gather") == "within the intervals"  # both 10 below
     assert set(verdicts.values()) == {"agrees"}
+    best = {curve.name: curve.best for curve in found.curves}
+    assert (best["loss"], best["selection"]) == ("both", "3, most confident")
     costs = {
         curve.name: point.device_seconds
         for curve in found.curves
@@ -142,6 +144,7 @@ def test_what_does_not_hold_is_said(tmp_path: Path) -> None:
     assert [check.holds for check in found.checks] == [True, False, False, True, True, False]
     text = write_page(tmp_path / "docs", found, commands(FULL)).read_text()
     assert text.count("**does not hold**") == 3
+    assert ": 30 against 1 |" in text and ": 3, most confident against 3, at random |" in text
     assert {curve.verdict for curve in found.curves} == {"within the intervals", "agrees"}
 
 
